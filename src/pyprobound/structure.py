@@ -1,0 +1,161 @@
+"""Edits of a model's shape as data: applied whole, or refused without a trace.
+
+An edit is a list of calls (`update_footprint`, `update_read_length`, …). Each call
+changes one layer by its own coordinates; here the calls are ordered, tables and modes
+that read the same probes follow each other, and what is refused is undone.
+"""
+
+import copy
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pyprobound.aggregate import Contribution
+from pyprobound.base import Call, Component
+from pyprobound.loss import BaseLoss, T
+from pyprobound.mode import Mode
+from pyprobound.table import Table
+
+READ_LENGTH = "update_read_length"
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """Everything that an edit or a fit can change.
+
+    Attributes:
+        state: The model's structure and parameters.
+        flanks: Scored (left, right) flank lengths of the tables.
+    """
+
+    state: dict[str, Any]
+    flanks: tuple[tuple[int, int], ...]
+
+    @classmethod
+    def of(cls, model: BaseLoss[T], tables: Sequence[Table[T]]) -> "Snapshot":
+        """Copy the model's state and the tables' flank lengths."""
+        model.settle()
+        return cls(copy.deepcopy(model.state_dict()), flank_lengths(tables))
+
+    def restore(self, model: BaseLoss[T], tables: Sequence[Table[T]]) -> None:
+        """Put the model and the tables back into this state."""
+        model.restore(self.state)
+        set_flank_lengths(tables, self.flanks)
+
+
+def flank_lengths(tables: Iterable[Table[T]]) -> tuple[tuple[int, int], ...]:
+    """Return the scored (left, right) flank lengths of tables."""
+    return tuple(
+        (table.left_flank_length, table.right_flank_length) for table in tables
+    )
+
+
+def set_flank_lengths(
+    tables: Sequence[Table[T]], lengths: Sequence[tuple[int, int]]
+) -> None:
+    """Score flanks of the given (left, right) lengths."""
+    for table, (left, right) in zip(tables, lengths, strict=True):
+        if flank_lengths([table]) != ((left, right),):
+            table.set_flank_length(left=left, right=right)
+
+
+def apply_edit(
+    calls: Sequence[Call], model: BaseLoss[T], tables: Sequence[Table[T]]
+) -> None:
+    """Make an edit, or leave everything as it is.
+
+    Args:
+        calls: The calls of a step.
+        model: The model.
+        tables: The model's tables, one group after the other (training, validation),
+            each in the order of the model's components.
+
+    Raises:
+        ValueError: A call was refused, or what it left does not fit together; model
+            and tables are then as they were.
+    """
+    before = Snapshot.of(model, tables)
+    try:
+        # Longer probes first: a footprint may need the letters that the flanks add.
+        update_read_length([c for c in calls if c.fun == READ_LENGTH], model, tables)
+        for call in calls:
+            if call.fun != READ_LENGTH:
+                getattr(call.cmpt, call.fun)(**call.kwargs)
+        model.settle()
+        model.check_length_consistency()
+    except (ValueError, RuntimeError) as error:
+        before.restore(model, tables)
+        if isinstance(error, ValueError):
+            raise
+        raise ValueError(str(error)) from error
+
+
+def update_read_length(
+    calls: Sequence[Call], model: BaseLoss[T], tables: Sequence[Table[T]]
+) -> None:
+    """Change the scored flanks of tables, and every mode that reads them.
+
+    Args:
+        calls: Calls of `Mode.update_read_length` with left_shift and right_shift;
+            each counts once for each table that its mode reads.
+        model: The model.
+        tables: See `apply_edit`.
+    """
+    done: set[int] = set()
+    for call in calls:
+        for index, transform in enumerate(model.components()):
+            modes = modes_of(transform)
+            if index in done or all(mode is not call.cmpt for mode in modes):
+                continue
+            done.add(index)
+            own = tables[index :: len(list(model.components()))]
+            _grow_flanks(own, modes, **call.kwargs)
+
+
+def _grow_flanks(
+    tables: Sequence[Table[T]],
+    modes: Sequence[Mode],
+    left_shift: int = 0,
+    right_shift: int = 0,
+) -> None:
+    first = tables[0]
+    before = first.min_read_length, first.max_read_length
+    for table in tables:
+        table.set_flank_length(
+            left=table.left_flank_length + left_shift,
+            right=table.right_flank_length + right_shift,
+        )
+    added = left_shift + right_shift
+    for mode in modes:
+        mode.update_read_length(
+            left_shift=left_shift,
+            right_shift=right_shift,
+            min_len_shift=first.min_read_length - before[0] - added,
+            max_len_shift=first.max_read_length - before[1] - added,
+        )
+
+
+def modes_of(component: Component) -> list[Mode]:
+    """Return the modes of a component, each once."""
+    return [module for module in component.modules() if isinstance(module, Mode)]
+
+
+def contributions_of(component: Component) -> list[Contribution]:
+    """Return the contributions of a component, each once."""
+    found = component.modules()
+    return [module for module in found if isinstance(module, Contribution)]
+
+
+def expected_contributions(component: Component) -> list[tuple[Contribution, float]]:
+    """Return what each contribution that is present is expected to contribute."""
+    return [
+        (contribution, contribution.expected_log_contribution())
+        for contribution in contributions_of(component)
+        if not contribution.is_absent
+    ]
+
+
+def keep_contributions(expected: Iterable[tuple[Contribution, float]]) -> None:
+    """Set the activities so that contributions are what they were before an edit."""
+    for contribution, log_contribution in expected:
+        contribution.set_contribution(log_contribution)
