@@ -66,7 +66,9 @@ def evaluation_of(seqs: Tensor) -> Evaluation:
     return Evaluation(seqs)
 
 
-def remembered(quantity: Hashable, seqs: Tensor, compute: Callable[[], Tensor]) -> Tensor:
+def remembered(
+    quantity: Hashable, seqs: Tensor, compute: Callable[[], Tensor]
+) -> Tensor:
     """Return a quantity of any `seqs` within the evaluation in progress.
 
     Without one, the outermost call is an evaluation of its own and forgets

@@ -22,7 +22,9 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     """
     target = Path(path)
     try:
-        handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+        handle, temporary = tempfile.mkstemp(
+            dir=target.parent, prefix=f".{target.name}."
+        )
     except OSError as error:
         msg = f"{target}: cannot be written ({error.strerror}); choose another place"
         raise PyProBoundError(msg) from error

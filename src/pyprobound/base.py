@@ -13,8 +13,9 @@ import functools
 import pickle
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from enum import IntEnum
+from itertools import pairwise
 from pathlib import Path
 from typing import IO, Any, ClassVar, Literal, NamedTuple, TypeVar, cast
 
@@ -126,7 +127,9 @@ class Component(nn.Module, abc.ABC):
 
     def max_embedding_size(self) -> int:
         """Bound the bytes that scoring one sequence needs."""
-        return max((child.max_embedding_size() for child in self.components()), default=0)
+        return max(
+            (child.max_embedding_size() for child in self.components()), default=0
+        )
 
     # --- what is trained -----------------------------------------------------------
 
@@ -149,7 +152,9 @@ class Component(nn.Module, abc.ABC):
             return
         if parameter not in self.trainable:
             words = ", ".join(repr(word) for word in ("all", *self.trainable))
-            msg = f"{type(self).__name__} cannot unfreeze {parameter!r}; it knows {words}"
+            msg = (
+                f"{type(self).__name__} cannot unfreeze {parameter!r}; it knows {words}"
+            )
             raise ValueError(msg)
         self.settle()
         self._unfreeze_word(parameter)
@@ -227,7 +232,7 @@ class Component(nn.Module, abc.ABC):
         content = {
             "state_dict": self.state_dict(),
             "metadata": {
-                "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+                "time": datetime.now(UTC).isoformat(timespec="seconds"),
                 "version": __version__,
                 "flank_lengths": tuple((left, right) for left, right in flank_lengths),
             },
@@ -470,7 +475,7 @@ class Binding(Transform, abc.ABC):
 
 def _start_calls(path: tuple[Component, ...]) -> list[Call]:
     calls = [Call(path[0], "freeze", {})]
-    for parent, child in reversed(list(zip(path, path[1:], strict=False))):
+    for parent, child in reversed(list(pairwise(path))):
         calls.extend(parent.start_calls(child))
     return calls
 
@@ -491,8 +496,7 @@ def _own_values(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
     if isinstance(module, Component):
         yield from module.own_values()
         return
-    for name, parameter in module.named_parameters(recurse=False):
-        yield name, parameter
+    yield from module.named_parameters(recurse=False)
 
 
 def read_checkpoint(checkpoint: FileLike) -> dict[str, Any]:
@@ -512,7 +516,10 @@ def read_checkpoint(checkpoint: FileLike) -> dict[str, Any]:
             "written by save()); use another copy"
         )
         raise CheckpointError(msg) from error
-    if not isinstance(content, dict) or not {"state_dict", "metadata"} <= content.keys():
+    if (
+        not isinstance(content, dict)
+        or not {"state_dict", "metadata"} <= content.keys()
+    ):
         msg = f"{_name_of(checkpoint)}: holds no state_dict and metadata; use save()"
         raise CheckpointError(msg)
     return content

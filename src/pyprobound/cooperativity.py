@@ -51,17 +51,17 @@ class Spacing(Shaped, Spec):
     unfreezable = Literal["all", "spacing"]
     trainable = {"spacing": ("log_spacing",)}  # noqa: RUF012 see base
 
-    def __init__(  # noqa: PLR0913 the documented signature
+    def __init__(
         self,
         mode_key_a: Iterable[LayerSpec],
         mode_key_b: Iterable[LayerSpec],
-        score_same: bool = True,  # noqa: FBT001, FBT002
-        score_reverse: bool = True,  # noqa: FBT001, FBT002
+        score_same: bool = True,
+        score_reverse: bool = True,
         score_mode: Literal["both", "positive", "negative"] = "both",
         max_overlap: int | None = None,
         max_spacing: int | None = None,
-        normalize: bool = False,  # noqa: FBT001, FBT002
-        ignore_pad: bool = False,  # noqa: FBT001, FBT002
+        normalize: bool = False,
+        ignore_pad: bool = False,
         name: str = "",
     ) -> None:
         """Initialise with equal ω (log ω = 0) wherever a pair can be.
@@ -390,17 +390,17 @@ class Cooperativity(Shaped, Binding):
         "posbias": ("log_posbias",),
     }
 
-    def __init__(  # noqa: PLR0913 the documented signature
+    def __init__(
         self,
         spacing: Spacing,
         mode_a: Mode,
         mode_b: Mode,
-        train_hill: bool = False,  # noqa: FBT001, FBT002
-        train_posbias: bool = False,  # noqa: FBT001, FBT002
+        train_hill: bool = False,
+        train_posbias: bool = False,
         bias_mode: Literal["strand", "same", "reverse"] = "strand",
         bias_bin: int = 1,
-        length_specific_bias: bool = True,  # noqa: FBT001, FBT002
-        normalize: bool = False,  # noqa: FBT001, FBT002
+        length_specific_bias: bool = True,
+        normalize: bool = False,
     ) -> None:
         """Initialise the experiment-specific dimer cooperativity.
 
@@ -549,9 +549,7 @@ class Cooperativity(Shaped, Binding):
         """Add the steps of modes that have no entry yet, the spacing and the bias."""
         for mode in self.components():
             if mode.key() not in order:
-                own = mode.extend_steps(
-                    path, BindingOptim([(*path, mode)], []), order
-                )
+                own = mode.extend_steps(path, BindingOptim([(*path, mode)], []), order)
                 binding_optim.steps.extend(own.steps)
         binding_optim = self.spacing.update_binding_optim(binding_optim)
         if self.train_posbias:
@@ -604,15 +602,23 @@ class Cooperativity(Shaped, Binding):
         read = [ledger.read(wanted.spans(i)) for i, ledger in enumerate(ledgers)]
         laid = _binned(torch.stack(read, 2), bins)
         self._ledgers, self._laid, self._bins = ledgers, wanted, bins
-        trained = self.log_posbias[0].requires_grad
-        while len(self.log_posbias) > len(bins.sizes):
-            self.log_posbias.pop(len(self.log_posbias) - 1)
-        for diagonal, values in enumerate(laid.split(bins.sizes, -1)):
-            data = values.reshape(*values.shape[:2], *self._strand_shape, -1).clone()
-            if diagonal == len(self.log_posbias):
-                self.log_posbias.append(nn.Parameter(data, requires_grad=trained))
-            self.log_posbias[diagonal].data = data
-            self.log_posbias[diagonal].grad = None
+        self._keep_diagonals(len(bins.sizes))
+        for bias, values in zip(
+            self.log_posbias, torch.split(laid, bins.sizes, -1), strict=True
+        ):
+            shape = [*values.shape[:2], *self._strand_shape, -1]
+            bias.data = values.reshape(shape).clone()
+            bias.grad = None
+
+    def _keep_diagonals(self, count: int) -> None:
+        """Have so many diagonals, new ones without values yet."""
+        trained = any(bias.requires_grad for bias in self.log_posbias)
+        kept = list(self.log_posbias)[:count]
+        for _ in range(len(kept), count):
+            empty = torch.zeros_like(self.log_hill).reshape(1)
+            kept.append(nn.Parameter(empty, requires_grad=trained))
+        if count != len(self.log_posbias):
+            self.log_posbias = nn.ParameterList(kept)
 
     # --- bias ----------------------------------------------------------------------
 
@@ -639,7 +645,7 @@ class Cooperativity(Shaped, Binding):
         expanded = self._expanded(bias, entry)
         if self.bias_mode == "strand":
             shape = (self.n_strands, self.n_strands)
-            return expanded.unflatten(-3, shape)
+            return torch.unflatten(expanded, -3, shape)
         if self.n_strands == 1:
             return expanded.unsqueeze(-3)
         mirrored = expanded
@@ -731,7 +737,7 @@ class Cooperativity(Shaped, Binding):
         place_b, known_b = _length_index(self.mode_b, evaluation)
         # Probes without an entry share one more group, which has no bias.
         pair = torch.where(known_a & known_b, place_a * bias.shape[1] + place_b, counts)
-        present, group = pair.unique(return_inverse=True)
+        present, group = torch.unique(pair, return_inverse=True)
         flat = nn.functional.pad(bias.flatten(0, 1), (0, 0, 0, 0, 0, 1))
         return self._read(flat[present]) + spacing, group
 
@@ -812,13 +818,7 @@ class Cooperativity(Shaped, Binding):
             Ledger(ledger["values"], tuple(Span(*span) for span in ledger["spans"]))
             for ledger in structure["ledgers"]
         ] or None
-        count = len(self._bins.sizes)
-        like = self.log_posbias[0]
-        while len(self.log_posbias) > count:
-            self.log_posbias.pop(len(self.log_posbias) - 1)
-        while len(self.log_posbias) < count:
-            new = nn.Parameter(like.detach().clone(), requires_grad=like.requires_grad)
-            self.log_posbias.append(new)
+        self._keep_diagonals(len(self._bins.sizes))
 
 
 def _first_place(mode: Mode, strand: int) -> int:

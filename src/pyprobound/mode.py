@@ -1,19 +1,25 @@
 """A binding mode: layers from letters to windows, summed over windows.
 
-    log 1/K_a(S_i) = log Σ_x exp( h_a · log 1/K_a(S_i, x) )
+log 1/K_a(S_i) = log Σ_x exp( h_a · log 1/K_a(S_i, x) )
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import torch
 from torch import Tensor, nn
-from typing_extensions import Self
 
 from pyprobound._evaluation import Evaluation, evaluation_of
 from pyprobound._typing import Length
-from pyprobound.base import Binding, BindingOptim, Component, Shaped, Spec, undone_if_refused
+from pyprobound.base import (
+    Binding,
+    BindingOptim,
+    Component,
+    Shaped,
+    Spec,
+    undone_if_refused,
+)
 from pyprobound.kernels import log_sum
 from pyprobound.layers.conv0d import Conv0d, NonSpecific
 from pyprobound.layers.conv1d import BiasMode, Conv1d
@@ -35,7 +41,7 @@ class Mode(Shaped, Binding):
     def __init__(
         self,
         layers: Iterable[Layer],
-        train_hill: bool = False,  # noqa: FBT001, FBT002 the documented signature
+        train_hill: bool = False,
         name: str = "",
     ) -> None:
         """Initialise with layers.
@@ -68,19 +74,19 @@ class Mode(Shaped, Binding):
         self._outputs = [layer.output for layer in chain[:-1]]
 
     @classmethod
-    def from_psam(  # noqa: PLR0913 the documented signature
+    def from_psam(
         cls,
         psam: PSAM,
         prev: Reads | Layer,
-        train_posbias: bool = False,  # noqa: FBT001, FBT002
+        train_posbias: bool = False,
         bias_mode: BiasMode = "channel",
         bias_bin: int = 1,
-        length_specific_bias: bool = True,  # noqa: FBT001, FBT002
+        length_specific_bias: bool = True,
         out_channel_indexing: Sequence[int] | None = None,
-        one_hot: bool = False,  # noqa: FBT001, FBT002
-        unfold: bool = False,  # noqa: FBT001, FBT002
-        normalize: bool = False,  # noqa: FBT001, FBT002
-        train_hill: bool = False,  # noqa: FBT001, FBT002
+        one_hot: bool = False,
+        unfold: bool = False,
+        normalize: bool = False,
+        train_hill: bool = False,
         name: str = "",
     ) -> Self:
         """Return a mode of one PSAM, which follows a table or a layer (see Conv1d)."""
@@ -103,7 +109,7 @@ class Mode(Shaped, Binding):
         cls,
         nonspecific: NonSpecific,
         prev: Reads | Layer,
-        train_posbias: bool = False,  # noqa: FBT001, FBT002 the documented signature
+        train_posbias: bool = False,
         name: str = "",
     ) -> Self:
         """Return a mode of non-specific binding (see Conv0d)."""
@@ -198,7 +204,7 @@ class Mode(Shaped, Binding):
                 self._outputs[i] = given
             after.settle()
 
-    def update_read_length(  # noqa: PLR0913 the documented signature
+    def update_read_length(
         self,
         left_shift: int = 0,
         right_shift: int = 0,

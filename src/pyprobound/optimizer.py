@@ -11,10 +11,10 @@ import os
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator, MutableMapping, Sequence
+from collections.abc import Callable, Iterable, MutableMapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Generic
+from typing import Any, Generic, cast
 
 import torch
 from torch import Tensor
@@ -38,6 +38,7 @@ from pyprobound.structure import (
 from pyprobound.table import MultitaskLoader, Table, collate_batch_fn
 
 _NEVER = torch.tensor(torch.inf)
+_STDOUT = cast("io.TextIOBase", sys.stdout)
 
 TOLERANCE = 1e-6
 """A full-batch epoch that gains less loss per read than this ends a fit."""
@@ -100,7 +101,7 @@ class Optimizer(Generic[T]):
         greedy_threshold: float = 2e-4,
         batch_size: int | None = None,
         checkpoint: str | os.PathLike[str] = "model.pt",
-        output: str | os.PathLike[str] | io.TextIOBase = sys.stdout,  # type: ignore[assignment]  # TextIO is no TextIOBase to the checker
+        output: str | os.PathLike[str] | io.TextIOBase = _STDOUT,
         device: str | None = None,
         sampler: type[Sampler[T]] | None = None,
         optimizer: type[torch.optim.Optimizer] | None = None,
@@ -206,8 +207,8 @@ class Optimizer(Generic[T]):
                         table.max_read_length,
                     )
                     msg = (
-                        f"{mode} of {transform} expects (input_shape, shortest, longest)"
-                        f" = {expected}, but its table has {found}"
+                        f"{mode} of {transform} expects (input_shape, shortest,"
+                        f" longest) = {expected}, but its table has {found}"
                     )
                     raise RuntimeError(msg)
 
@@ -247,7 +248,7 @@ class Optimizer(Generic[T]):
         return format_plan(make_plan(self.model, order))
 
     def print(
-        self, *objects: Any, sep: str = " ", mode: str = "at", end: str = "\n"
+        self, *objects: object, sep: str = " ", mode: str = "at", end: str = "\n"
     ) -> None:
         """Print to the output.
 
@@ -263,10 +264,10 @@ class Optimizer(Generic[T]):
                 file.write(text)
             return
         # The default was bound when the module was imported; stdout may have changed.
-        is_default = self.output is type(self).__init__.__defaults__[7]  # type: ignore[index]
-        file = sys.stdout if is_default else self.output
-        file.write(text)
-        file.flush()
+        is_default = self.output is _STDOUT
+        stream = cast("io.TextIOBase", sys.stdout) if is_default else self.output
+        stream.write(text)
+        stream.flush()
 
     # --- checkpoints ---------------------------------------------------------------
 
@@ -297,15 +298,14 @@ class Optimizer(Generic[T]):
     # --- one fit -------------------------------------------------------------------
 
     def _loader(self, tables: Sequence[Table[T]], *, train: bool) -> MultitaskLoader[T]:
-        return MultitaskLoader(
-            self._loader_of(table, train=train) for table in tables
-        )
+        return MultitaskLoader(self._loader_of(table, train=train) for table in tables)
 
     def _loader_of(self, table: Table[T], *, train: bool) -> DataLoader[T]:
         size = self.batch_size if train and self.batch_size else len(table)
         sampler = None
         if train and self.batch_size and self.sampler is not None:
-            sampler = self.sampler(table, **self.sampler_args)
+            make = cast("Callable[..., Sampler[T]]", self.sampler)
+            sampler = make(table, **self.sampler_args)
         return DataLoader(
             table,
             batch_size=min(size, len(table)),
@@ -378,10 +378,10 @@ class Optimizer(Generic[T]):
             total = loss.negloglik + loss.regularization
             first.append(Loss(loss.negloglik.detach(), loss.regularization.detach()))
             if total.requires_grad:
-                total.backward()
+                torch.autograd.backward(total)
             return total
 
-        engine.step(closure)
+        engine.step(cast("Callable[[], float]", closure))
         return first[0]
 
     def train_until_convergence(
@@ -406,7 +406,9 @@ class Optimizer(Generic[T]):
         best, kept = float(best_loss), Snapshot.of(self.model, self._all_tables)
         train = self._loader(self.train_tables, train=True)
         whole = self._loader(self.train_tables, train=False)
-        held_out = self._loader(self.val_tables, train=False) if self.val_tables else None
+        held_out = (
+            self._loader(self.val_tables, train=False) if self.val_tables else None
+        )
         last, waited = math.inf, 0
         self.reason = f"budget: {self.epochs} epochs"
         try:
@@ -552,8 +554,7 @@ class Optimizer(Generic[T]):
             return False
         state = self.model.state_dict()
         return all(
-            isinstance(value, Tensor)
-            and value.shape == before.state[key].shape
+            value.shape == before.state[key].shape
             and torch.equal(value, before.state[key])
             for key, value in state.items()
             if isinstance(value, Tensor)

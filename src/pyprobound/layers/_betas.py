@@ -3,7 +3,8 @@
 The only place that knows both the external keys ("1-0", "1-2-5") and the packing.
 """
 
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from functools import cached_property
 
 import torch
@@ -28,7 +29,7 @@ class Betas(Component):
         shared: Whether several PSAMs hold these betas; none is dropped then.
     """
 
-    def __init__(self, channels: int, n_letters: int, frozen: Set[str]) -> None:
+    def __init__(self, channels: int, n_letters: int, frozen: AbstractSet[str]) -> None:
         """Start without betas."""
         super().__init__()
         self.channels = channels
@@ -149,7 +150,7 @@ class Betas(Component):
         sizes = [len(keys) for keys in self._keys]
         with torch.no_grad():
             for parameter, values in zip(
-                self.all_packed(), flat.split(sizes, 1), strict=True
+                self.all_packed(), torch.split(flat, sizes, 1), strict=True
             ):
                 parameter.copy_(values)
 

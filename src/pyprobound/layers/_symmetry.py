@@ -58,8 +58,8 @@ class Layout:
     @cached_property
     def groups(self) -> tuple[tuple[Group, ...], ...]:
         """The groups of betas, by the (smallest) distance at which they occur."""
-        singles = dict.fromkeys((abs(cls),) for cls in self.symmetry)
-        by_distance = [tuple(singles)]
+        singles: list[Group] = [(abs(cls),) for cls in self.symmetry]
+        by_distance = [tuple(dict.fromkeys(singles))]
         known: set[Group] = set()
         for distance in range(1, self.pairwise_distance + 1):
             pairs = dict.fromkeys(
@@ -113,7 +113,9 @@ class Layout:
     def gather(self) -> tuple[Tensor, ...]:
         """The packed index of each entry of each filter, by distance."""
         return tuple(
-            torch.from_numpy(self._gather_letters() if d == 0 else self._gather_pairs(d))
+            torch.from_numpy(
+                self._gather_letters() if d == 0 else self._gather_pairs(d)
+            )
             for d in range(self.pairwise_distance + 1)
         )
 

@@ -1,14 +1,13 @@
 """Non-specific binding: every letter of a probe is as good a place as any other.
 
-    log 1/K_ns(S_i) = ω(|S_i|) + log |S_i|
+log 1/K_ns(S_i) = ω(|S_i|) + log |S_i|
 """
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import torch
 from torch import Tensor, nn
-from typing_extensions import Self
 
 from pyprobound._typing import Length
 from pyprobound.alphabets import Alphabet
@@ -28,7 +27,7 @@ class NonSpecific(LayerSpec):
     def __init__(
         self,
         alphabet: Alphabet,
-        ignore_length: bool = False,  # noqa: FBT001, FBT002 the documented signature
+        ignore_length: bool = False,
         name: str = "",
     ) -> None:
         """Initialise for an alphabet."""
@@ -38,7 +37,7 @@ class NonSpecific(LayerSpec):
 
     def out_len(self, length: Length, mode: OutMode = "shape") -> Length:  # noqa: ARG002
         """Return 1: the whole probe is one window."""
-        return torch.ones_like(length) if isinstance(length, Tensor) else 1
+        return length * 0 + 1
 
     def in_len(self, length: Length, mode: InMode = "max") -> Length | None:
         """Return None for the largest length, which is unbounded."""
@@ -64,7 +63,7 @@ class Conv0d(Layer):
         input_shape: int,
         min_input_length: int,
         max_input_length: int,
-        train_posbias: bool = False,  # noqa: FBT001, FBT002 the documented signature
+        train_posbias: bool = False,
     ) -> None:
         """Initialise without bias (all 0).
 
@@ -87,7 +86,7 @@ class Conv0d(Layer):
         cls,
         nonspecific: NonSpecific,
         prev: Reads | Layer,
-        train_posbias: bool = False,  # noqa: FBT001, FBT002 the documented signature
+        train_posbias: bool = False,
     ) -> Self:
         """Return a layer that follows a table or another layer."""
         return cls(nonspecific, *input_of(prev), train_posbias=train_posbias)

@@ -1,23 +1,21 @@
 """Sliding a PSAM along probes, with an optional position bias.
 
-    log 1/K(S_i, x) = ω(x) + Σ_φ β_φ · 1_φ(S_i, x)
+log 1/K(S_i, x) = ω(x) + Σ_φ β_φ · 1_φ(S_i, x)
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import torch
 from torch import Tensor, nn
-from typing_extensions import Self
 
 from pyprobound._numerics import NEG_INF
 from pyprobound.base import BindingOptim, Call, Phase, Step
 from pyprobound.geometry import Ledger, Span
 from pyprobound.kernels import log_sum_windows, soft_window_scores, window_scores
-from pyprobound.layers.layer import Layer, OutMode, Reads, input_of
+from pyprobound.layers.layer import Layer, Reads, input_of
 from pyprobound.layers.psam import PSAM
-from pyprobound._typing import Length
 
 BiasMode = Literal["channel", "same", "reverse"]
 
@@ -49,20 +47,20 @@ class Conv1d(Layer):
 
     layer_spec: PSAM
 
-    def __init__(  # noqa: PLR0913 the documented signature
+    def __init__(
         self,
         psam: PSAM,
         input_shape: int,
         min_input_length: int,
         max_input_length: int,
-        train_posbias: bool = False,  # noqa: FBT001, FBT002
+        train_posbias: bool = False,
         bias_mode: BiasMode = "channel",
         bias_bin: int = 1,
-        length_specific_bias: bool = True,  # noqa: FBT001, FBT002
+        length_specific_bias: bool = True,
         out_channel_indexing: Sequence[int] | None = None,
-        one_hot: bool = False,  # noqa: FBT001, FBT002
-        unfold: bool = False,  # noqa: FBT001, FBT002
-        normalize: bool = False,  # noqa: FBT001, FBT002
+        one_hot: bool = False,
+        unfold: bool = False,
+        normalize: bool = False,
     ) -> None:
         """Initialise without position bias (all 0).
 
@@ -105,18 +103,18 @@ class Conv1d(Layer):
         self.log_posbias = nn.Parameter(torch.zeros(shape), requires_grad=train_posbias)
 
     @classmethod
-    def from_psam(  # noqa: PLR0913 the documented signature
+    def from_psam(
         cls,
         psam: PSAM,
         prev: Reads | Layer,
-        train_posbias: bool = False,  # noqa: FBT001, FBT002
+        train_posbias: bool = False,
         bias_mode: BiasMode = "channel",
         bias_bin: int = 1,
-        length_specific_bias: bool = True,  # noqa: FBT001, FBT002
+        length_specific_bias: bool = True,
         out_channel_indexing: Sequence[int] | None = None,
-        one_hot: bool = False,  # noqa: FBT001, FBT002
-        unfold: bool = False,  # noqa: FBT001, FBT002
-        normalize: bool = False,  # noqa: FBT001, FBT002
+        one_hot: bool = False,
+        unfold: bool = False,
+        normalize: bool = False,
     ) -> Self:
         """Return a layer that follows a table or another layer."""
         return cls(
@@ -201,7 +199,9 @@ class Conv1d(Layer):
         """Bound the bytes that scoring one sequence needs."""
         # One-hot letters, windows of all channels, and their exponentials, in float64.
         letters = (self.in_channels + 1) * self.input_shape
-        pairs = self.in_channels**2 * self.input_shape * self.layer_spec.pairwise_distance
+        pairs = (
+            self.in_channels**2 * self.input_shape * self.layer_spec.pairwise_distance
+        )
         return 8 * (letters + pairs + 3 * self.out_channels * self.output.shape)
 
     def update_binding_optim(self, binding_optim: BindingOptim) -> BindingOptim:
@@ -285,7 +285,8 @@ class Conv1d(Layer):
             bias = bias - bias.mean(-1, keepdim=True)
         stored = self._expanded(bias, self._laid)
         by_length = self._length_specific_bias or (
-            self.bias_mode == "reverse" and self.min_input_length < self.max_input_length
+            self.bias_mode == "reverse"
+            and self.min_input_length < self.max_input_length
         )
         if not by_length:
             return self._read(stored, self.max_input_length)
@@ -345,7 +346,7 @@ class Conv1d(Layer):
         Returns:
             (probes, out_channels, windows).
         """
-        if seqs.ndim == 2:  # noqa: PLR2004 codes
+        if seqs.ndim == 2:
             if self.alphabet is None:
                 msg = f"{self} has no alphabet: it scores (probes, channels, length)"
                 raise ValueError(msg)
@@ -382,7 +383,7 @@ class Conv1d(Layer):
         return embedding, self.alphabet.neginf_pad
 
     def _is_soft(self, seqs: Tensor) -> bool:
-        if seqs.ndim == 2:  # noqa: PLR2004 codes
+        if seqs.ndim == 2:
             return False
         if self.alphabet is not None and not self.one_hot and len(seqs) > 1:
             msg = f"{self} scores soft sequences only with one_hot=True"

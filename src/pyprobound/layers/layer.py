@@ -50,7 +50,6 @@ class LengthManager(Protocol):
         """
 
 
-
 @dataclass(frozen=True)
 class Geometry:
     """Where an array of letters or windows lies.
@@ -97,7 +96,7 @@ class LayerSpec(Shaped, Spec):
         return iter(())
 
     def out_len(self, length: Length, mode: OutMode = "shape") -> Length:  # noqa: ARG002
-        """Return the length that comes out: unchanged, unless a class says otherwise."""
+        """Return the length that comes out: by default unchanged."""
         return length
 
     def in_len(self, length: Length, mode: InMode = "max") -> Length | None:  # noqa: ARG002
@@ -246,7 +245,7 @@ class Layer(Shaped, Transform):
         Args:
             seqs: (probes, length) letter codes or (probes, channels, length) numbers.
         """
-        if seqs.ndim == 3:  # noqa: PLR2004 soft sequences have a channel axis
+        if seqs.ndim == 3:
             return (seqs > float("-inf")).any(1).sum(1)
         alphabet = self.alphabet
         if alphabet is None:
@@ -264,7 +263,7 @@ class Layer(Shaped, Transform):
         """Add the steps that this layer and its specification need."""
         return self.layer_spec.update_binding_optim(binding_optim)
 
-    def update_input_length(  # noqa: PLR0913 the documented signature
+    def update_input_length(
         self,
         left_shift: int = 0,
         right_shift: int = 0,

@@ -1,8 +1,9 @@
 """The best of neighbouring windows instead of all of them."""
 
+from typing import Self
+
 from torch import Tensor
 from torch.nn import functional
-from typing_extensions import Self
 
 from pyprobound._typing import Length
 from pyprobound.layers.layer import InMode, Layer, LayerSpec, OutMode, Reads, input_of
@@ -15,7 +16,7 @@ class MaxPool1dSpec(LayerSpec):
         self,
         in_channels: int,
         kernel_size: int,
-        ceil_mode: bool = True,  # noqa: FBT001, FBT002 the documented signature
+        ceil_mode: bool = True,
         name: str = "",
     ) -> None:
         """Initialise.

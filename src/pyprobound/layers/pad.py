@@ -1,8 +1,9 @@
 """Padding probes with '*' (any letter), or trimming them."""
 
+from typing import Self
+
 import torch
 from torch import Tensor
-from typing_extensions import Self
 
 from pyprobound._typing import Length
 from pyprobound.alphabets import Alphabet
@@ -45,7 +46,9 @@ class PadSpec(LayerSpec):
     def out_len(self, length: Length, mode: OutMode = "shape") -> Length:  # noqa: ARG002
         """Return the length with what is added."""
         padded = length + (self.left + self.right)
-        return padded.clamp(min=0) if isinstance(padded, Tensor) else max(0, padded)
+        if isinstance(padded, Tensor):
+            return padded.clamp(min=0)
+        return max(0, padded)
 
     def in_len(self, length: Length, mode: InMode = "max") -> Length:  # noqa: ARG002
         """Return the length without what is added."""
@@ -103,7 +106,7 @@ class Pad(Layer):
 
     def _wild(self, seqs: Tensor, count: int) -> Tensor:
         alphabet = self.layer_spec.alphabet
-        soft = seqs.ndim == 3  # noqa: PLR2004 letters are fractions
+        soft = seqs.ndim == 3
         value = 1 / len(alphabet.alphabet) if soft else alphabet.get_index["*"]
         return seqs.new_full((*seqs.shape[:-1], max(0, count)), value)
 

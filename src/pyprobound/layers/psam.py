@@ -7,20 +7,19 @@ the reverse complement.
 """
 
 import math
-from collections.abc import Mapping, Sequence, Set
-from typing import Any, Literal
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from typing import Any, Literal, Self
 
 import torch
 from torch import Tensor, nn
-from typing_extensions import Self
 
-from pyprobound.alphabets import Alphabet
 from pyprobound._typing import Length
-from pyprobound.base import BindingOptim, Call, Component, Phase, Step
+from pyprobound.alphabets import Alphabet
+from pyprobound.base import BindingOptim, Call, Phase, Step
 from pyprobound.layers._betas import Betas, Edited
 from pyprobound.layers._symmetry import Group, Layout, grown
 from pyprobound.layers.layer import InMode, LayerSpec, OutMode
-
 
 _Mapped = tuple[
     tuple[Layout, tuple[tuple[str, ...], ...]], tuple[Tensor, tuple[Tensor, ...]]
@@ -43,7 +42,7 @@ class PSAM(LayerSpec):
     unfreezable = Literal["all", "monomer", "pairwise"]
     trainable = {"monomer": ("betas",), "pairwise": ("betas",)}  # noqa: RUF012 see base
 
-    def __init__(  # noqa: PLR0913 the documented signature
+    def __init__(
         self,
         kernel_size: int,
         alphabet: Alphabet | None = None,
@@ -54,18 +53,18 @@ class PSAM(LayerSpec):
         symmetry: Sequence[int] | None = None,
         seed: Sequence[Sequence[str]] | None = None,
         seed_scale: int = 1,
-        score_reverse: bool | None = None,  # noqa: FBT001 the documented signature
-        shift_footprint: bool = False,  # noqa: FBT001, FBT002
-        shift_footprint_heuristic: bool = False,  # noqa: FBT001, FBT002
-        increment_footprint: bool = False,  # noqa: FBT001, FBT002
-        increment_flank: bool = False,  # noqa: FBT001, FBT002
-        increment_flank_with_footprint: bool = False,  # noqa: FBT001, FBT002
+        score_reverse: bool | None = None,
+        shift_footprint: bool = False,
+        shift_footprint_heuristic: bool = False,
+        increment_footprint: bool = False,
+        increment_flank: bool = False,
+        increment_flank_with_footprint: bool = False,
         information_threshold: float = 0.1,
         max_kernel_size: int | None = None,
-        frozen_parameters: Set[str] = frozenset(),
-        normalize: bool = False,  # noqa: FBT001, FBT002
-        train_bias: bool = False,  # noqa: FBT001, FBT002
-        train_betas: bool = True,  # noqa: FBT001, FBT002
+        frozen_parameters: AbstractSet[str] = frozenset(),
+        normalize: bool = False,
+        train_bias: bool = False,
+        train_betas: bool = True,
         name: str = "",
     ) -> None:
         """Initialise with random single-letter betas and pair betas of 0.
@@ -315,7 +314,9 @@ class PSAM(LayerSpec):
             channels is the reverse complement if both strands are scored.
         """
         if not 0 <= dist <= self.pairwise_distance:
-            msg = f"no filter at distance {dist}: 0 … {self.pairwise_distance} are there"
+            msg = (
+                f"no filter at distance {dist}: 0 … {self.pairwise_distance} are there"
+            )
             raise ValueError(msg)
         gather = self._maps[1][dist]
         flat = self.betas.flat()
@@ -401,18 +402,18 @@ class PSAM(LayerSpec):
         flanks = [Call(mode, "update_read_length", dict(both)) for mode in modes]
         grow = Call(self, "update_footprint", both | {"check_threshold": True})
         if self.increment_flank:
-            steps.append(Step(flanks, True, Phase.FLANK, self))  # noqa: FBT003
+            steps.append(Step(flanks, True, Phase.FLANK, self))
         if self.shift_footprint_heuristic:
             centre = Call(self, "shift_heuristic", {})
-            steps.append(Step([centre], True, Phase.CENTRE, self))  # noqa: FBT003
+            steps.append(Step([centre], True, Phase.CENTRE, self))
         if self.shift_footprint:
             for phase, by in ((Phase.SHIFT_LEFT, 1), (Phase.SHIFT_RIGHT, -1)):
                 shift = {"left_shift": by, "right_shift": -by}
                 call = Call(self, "update_footprint", shift)
-                steps.append(Step([call], True, phase, self))  # noqa: FBT003
+                steps.append(Step([call], True, phase, self))
         if self.increment_footprint or self.increment_flank_with_footprint:
             with_flanks = flanks if self.increment_flank_with_footprint else []
-            steps.append(Step([grow, *with_flanks], True, Phase.GROW, self))  # noqa: FBT003
+            steps.append(Step([grow, *with_flanks], True, Phase.GROW, self))
         if self.pairwise_distance:
             pairs = Call(self, "unfreeze", {"parameter": "pairwise"})
             steps.append(Step([pairs], phase=Phase.PAIRS))
@@ -420,7 +421,7 @@ class PSAM(LayerSpec):
 
     # --- edits ---------------------------------------------------------------------
 
-    def update_params(self, pairwise_grad: bool = False) -> Edited:  # noqa: FBT001, FBT002
+    def update_params(self, pairwise_grad: bool = False) -> Edited:
         """Hold exactly the betas that the symmetry asks for, new ones at 0.
 
         Args:
@@ -435,7 +436,7 @@ class PSAM(LayerSpec):
         self,
         left_shift: int = 0,
         right_shift: int = 0,
-        check_threshold: bool = False,  # noqa: FBT001, FBT002
+        check_threshold: bool = False,
     ) -> Edited:
         """Grow (positive) or shrink (negative) the footprint on either side.
 
@@ -485,7 +486,10 @@ class PSAM(LayerSpec):
 
     def _check_information(self, left: int, right: int) -> None:
         last = self.kernel_size - 1
-        for side, by, ends in (("left", left, (0, 1)), ("right", right, (last, last - 1))):
+        for side, by, ends in (
+            ("left", left, (0, 1)),
+            ("right", right, (last, last - 1)),
+        ):
             bits = max(self.get_information(end) for end in ends if 0 <= end <= last)
             if by > 0 and bits < self.information_threshold:
                 msg = (
@@ -560,7 +564,7 @@ class PSAM(LayerSpec):
             raise ValueError(msg)
         flat = self.betas.flat().detach().clone()
         for group in self._layout.offsets:
-            if len(group) == 2:  # noqa: PLR2004 a pair of classes
+            if len(group) == 2:
                 self._simplify_pair(flat, group)
         for group in self._layout.groups[0]:
             where = self._where(group)
@@ -598,7 +602,7 @@ class PSAM(LayerSpec):
     def _add_constant(self, mean: Tensor, times: int) -> None:
         # With normalize the mean is taken off whenever a filter is read.
         if not self.normalize:
-            self.bias += mean * times
+            self.bias.add_(mean * times)
 
     def _where(self, group: Group) -> Tensor:
         start = self._layout.offsets[group]

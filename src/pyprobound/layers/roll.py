@@ -1,10 +1,9 @@
 """Justifying probes of variable length to the left, the right or the centre."""
 
-from typing import Literal
+from typing import Literal, Self
 
 import torch
 from torch import Tensor
-from typing_extensions import Self
 
 from pyprobound._numerics import NEG_INF
 from pyprobound._typing import Length
@@ -28,7 +27,7 @@ class RollSpec(LayerSpec):
         alphabet: Alphabet,
         direction: Direction,
         max_length: int | None = None,
-        include_n: bool = False,  # noqa: FBT001, FBT002 the documented signature
+        include_n: bool = False,
         name: str = "",
     ) -> None:
         """Initialise with a direction.
@@ -121,7 +120,7 @@ class Roll(Layer):
         letter = excess[:, None] + torch.arange(shape, device=seqs.device)
         outside = (letter < 0) | (letter >= count[:, None])
         source = (first[:, None] + letter).clamp(0, seqs.shape[-1] - 1)
-        if seqs.ndim == 2:  # noqa: PLR2004 codes
+        if seqs.ndim == 2:
             rolled = seqs.gather(1, source)
             return rolled.masked_fill(outside, spec.alphabet.neginf_pad)
         rolled = seqs.gather(2, source[:, None].expand(-1, seqs.shape[1], -1))
@@ -130,7 +129,7 @@ class Roll(Layer):
     def _present(self, seqs: Tensor) -> Tensor:
         """Return which elements hold a letter, (probes, length)."""
         alphabet = self.layer_spec.alphabet
-        if seqs.ndim == 2:  # noqa: PLR2004 codes
+        if seqs.ndim == 2:
             present = seqs != alphabet.neginf_pad
             if self.layer_spec.include_n:
                 present &= seqs != alphabet.get_index["*"]
