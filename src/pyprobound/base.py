@@ -121,6 +121,10 @@ class Component(nn.Module, abc.ABC):
         kind = type(self).__name__
         return f"{kind}-{self.name}" if self.name else kind
 
+    def extra_repr(self) -> str:
+        """Show the name in the representation of the module."""
+        return f"name={self.name!r}" if self.name else ""
+
     @abc.abstractmethod
     def components(self) -> Iterator["Component"]:
         """Iterate over the child components."""

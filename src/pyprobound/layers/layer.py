@@ -81,6 +81,15 @@ class LayerSpec(Shaped, Spec):
         self._in_channels = in_channels
         self.layers: WeakSet[Layer] = WeakSet()
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the layers out: a copy belongs to the copies of its layers."""
+        return {key: value for key, value in vars(self).items() if key != "layers"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Start without layers, which enter themselves."""
+        super().__setstate__(state)
+        self.layers = WeakSet()
+
     @property
     def out_channels(self) -> int:
         """The number of channels that come out."""
@@ -169,6 +178,11 @@ class Layer(Shaped, Transform):
         self._max_input_length = max_input_length
         self.check_input()
         layer_spec.layers.add(self)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Enter a copy among the layers of its specification."""
+        super().__setstate__(state)
+        self.layer_spec.layers.add(self)
 
     @property
     def out_channels(self) -> int:
