@@ -11,7 +11,7 @@ import os
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterable, MutableMapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, MutableMapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, cast
@@ -158,6 +158,10 @@ class Optimizer(Generic[T]):
         self._started = time.monotonic()
         self._place = _Place()
         self._engine: torch.optim.Optimizer | None = None
+        # The loss that a model must beat to replace the checkpoint: a new binding
+        # begins above the loss of the model without it.
+        self._bar = math.inf
+        self._bar_is_beaten = False
         for name, tables in (("train", self.train_tables), ("val", self.val_tables)):
             self._check_tables(name, tables)
         self.check_length_consistency()
@@ -425,7 +429,9 @@ class Optimizer(Generic[T]):
                 if improved:
                     best, waited = value, 0
                     kept = Snapshot.of(self.model, self._all_tables)
-                    self.save(path)
+                    if value < self._bar:
+                        self.save(path)
+                        self._bar_is_beaten |= checkpoint is None
                 elif epoch > 0:
                     waited += 1
                 self._report(epoch, scored, val, best=improved)
@@ -540,13 +546,19 @@ class Optimizer(Generic[T]):
                 self.reason = "converged: the edit changes nothing"
                 return best_loss
             keep_contributions(expected)
-            loss = self.train_until_convergence(checkpoint=io.BytesIO())
+            try:
+                loss = self.train_until_convergence(checkpoint=io.BytesIO())
+            except BaseException:
+                before.restore(self.model, self._all_tables)
+                raise
             if not is_improved(float(best_loss), float(loss), self.greedy_threshold):
                 before.restore(self.model, self._all_tables)
                 self.print(f"\t\tundone: {float(loss):.7g} does not gain enough")
                 return best_loss
             best_loss = loss
-            self.save(self.checkpoint)
+            if float(best_loss) < self._bar:
+                self.save(self.checkpoint)
+                self._bar_is_beaten = True
             self.print(f"\t\taccepted: {float(loss):.7g}")
 
     def _is_unchanged(self, before: Snapshot) -> bool:
@@ -585,8 +597,24 @@ class Optimizer(Generic[T]):
         """
         best_loss = _NEVER
         for stage in make_plan(self.model, order):
-            best_loss = self.run_stage(stage, maintain_loss=maintain_loss)
+            with self._guarding(best_loss):
+                best_loss = self.run_stage(stage, maintain_loss=maintain_loss)
+            self.save(self.checkpoint)
         return best_loss
+
+    @contextlib.contextmanager
+    def _guarding(self, best_loss: Tensor) -> Iterator[None]:
+        """Keep the model as it is, here and on disk, until a stage has a better one."""
+        before = Snapshot.of(self.model, self._all_tables)
+        self._bar, self._bar_is_beaten = float(best_loss), False
+        try:
+            yield
+        except BaseException:
+            if not self._bar_is_beaten:
+                before.restore(self.model, self._all_tables)
+            raise
+        finally:
+            self._bar = math.inf
 
     def run_stage(self, stage: Stage, *, maintain_loss: bool = True) -> Tensor:
         """Run the steps of one stage of a plan.

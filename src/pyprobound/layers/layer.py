@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, Protocol, TypeVar, cast
 from weakref import WeakSet
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from pyprobound import alphabets
 from pyprobound._typing import Length
@@ -87,7 +87,7 @@ class LayerSpec(Shaped, Spec):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Start without layers, which enter themselves."""
-        super().__setstate__(state)
+        nn.Module.__setstate__(self, state)
         self.layers = WeakSet()
 
     @property
@@ -181,7 +181,7 @@ class Layer(Shaped, Transform):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Enter a copy among the layers of its specification."""
-        super().__setstate__(state)
+        nn.Module.__setstate__(self, state)
         self.layer_spec.layers.add(self)
 
     @property
