@@ -1,0 +1,24 @@
+"""The sums that take the time: windows of probes, and pairs of windows.
+
+Each kernel is one public function, which checks its arguments once, and a readable
+PyTorch reference, which says what is computed: exact in float32 and float64, on CPU and
+CUDA, differentiable (twice), and bounded in memory.
+
+    window_scores        log 1/K(S_i, x)                            (N, C, W)
+    soft_window_scores   the same for sequences of letter fractions (N, C, W)
+    log_sum              log Σ_{c,x} exp(h · windows)               (N,)
+    log_sum_windows      both steps at once, windows never stored   (N,)
+    log_sum_dimers       log Σ over all pairs of windows            (N,)
+"""
+
+from pyprobound.kernels.log_sum_dimers import log_sum_dimers
+from pyprobound.kernels.log_sum_windows import log_sum, log_sum_windows
+from pyprobound.kernels.window_scores import soft_window_scores, window_scores
+
+__all__ = [
+    "log_sum",
+    "log_sum_dimers",
+    "log_sum_windows",
+    "soft_window_scores",
+    "window_scores",
+]

@@ -1,0 +1,64 @@
+"""The implementations that run every check, and how checks compare numbers."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from pyprobound import kernels
+
+FLOATS = (torch.float64, torch.float32)
+
+
+@dataclass(frozen=True)
+class Backend:
+    """One implementation of the kernels on one device.
+
+    The checks make their tensors on the CPU and put them on `device`.
+    """
+
+    name: str
+    device: torch.device
+    window_scores: Callable[..., Tensor] = kernels.window_scores
+    soft_window_scores: Callable[..., Tensor] = kernels.soft_window_scores
+    log_sum_windows: Callable[..., Tensor] = kernels.log_sum_windows
+    log_sum: Callable[..., Tensor] = kernels.log_sum
+    log_sum_dimers: Callable[..., Tensor] = kernels.log_sum_dimers
+
+
+REFERENCE = Backend("reference", torch.device("cpu"))
+BACKENDS = [REFERENCE]
+if torch.cuda.is_available():
+    BACKENDS.append(replace(REFERENCE, name="cuda", device=torch.device("cuda")))
+
+Check = Callable[[Backend], None]
+
+
+def every(checks: list[Check]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Parametrise a test (backend, check) over all of both."""
+
+    def decorate(test: Callable[..., None]) -> Callable[..., None]:
+        names = [check.__name__.removeprefix("check_") for check in checks]
+        test = pytest.mark.parametrize("check", checks, ids=names)(test)
+        return pytest.mark.parametrize("backend", BACKENDS, ids=lambda b: b.name)(test)
+
+    return decorate
+
+
+def assert_close(found: Tensor, expected: Tensor, tolerance: float) -> None:
+    """Compare with `tolerance` times the largest finite magnitude, or 1."""
+    expected = expected.to(torch.float64)
+    found = found.detach().cpu().to(torch.float64)
+    assert found.shape == expected.shape
+    finite = expected[expected.isfinite()].abs()
+    scale = max(1.0, float(finite.max())) if len(finite) else 1.0
+    torch.testing.assert_close(
+        found, expected, rtol=0.0, atol=tolerance * scale, equal_nan=False
+    )
+
+
+def tolerance(dtype: torch.dtype) -> float:
+    """Return what a few dozen roundings may cost, relative to the largest number."""
+    return 64 * torch.finfo(dtype).eps
