@@ -24,8 +24,10 @@ setup: $(READY) ## Build .venv (PYTHON=python3.12 chooses the Python)
 	@:
 
 demo: $(READY) ## Simulate an experiment with a known truth and fit it
-	$(BIN)/pyprobound simulate examples/demo/truth.toml -o build/demo
-	$(BIN)/pyprobound fit examples/demo/fit.toml -o build/demo/run
+	$(BIN)/pyprobound simulate examples/demo/truth.toml -o build/demo --force
+	$(BIN)/pyprobound fit examples/demo/fit.toml -o build/demo/run --force
+	$(BIN)/python examples/demo/compare.py build/demo build/demo/run
+	$(BIN)/pyprobound score build/demo/run examples/demo/sites.fa
 
 test: $(READY) ## Run all tests (ARGS="-k dimer" selects)
 	$(BIN)/python -m pytest $(ARGS)

@@ -13,7 +13,7 @@ REPOSITORY = Path(__file__).parents[1]
 SHARED = Path(os.environ.get("PYPROBOUND_SHARED", REPOSITORY.parent / "shared"))
 SEED = 20220523
 
-torch.set_num_threads(2)
+torch.set_num_threads(1)
 
 # The same examples in every run; look further with --hypothesis-profile=explore.
 settings.register_profile(

@@ -726,20 +726,33 @@ class Cooperativity(Shaped, Binding):
 
     def _omega(self, evaluation: Evaluation) -> tuple[Tensor, Tensor | None]:
         """Return log ω by group of probes, and the group of each probe."""
-        spacing = self._spacing_matrix()
+        n_a = evaluation(self.mode_a.evaluate_windows).shape[-1]
+        n_b = evaluation(self.mode_b.evaluate_windows).shape[-1]
+        spacing = self.spacing.get_log_spacing_matrix(n_a, n_b)
         if not self._is_biased:
             return spacing[None], None
+        bias, group = self._bias_of(evaluation)
+        if n_a > self._laid.n_windows[0] or n_b > self._laid.n_windows[1]:
+            msg = (
+                f"{self} has a position bias for up to {self.mode_a.input_shape} letters,"
+                f" but the probes have {evaluation.seqs.shape[-1]}; score shorter ones"
+            )
+            raise ValueError(msg)
+        return bias[..., :n_a, :n_b] + spacing, group
+
+    def _bias_of(self, evaluation: Evaluation) -> tuple[Tensor, Tensor | None]:
+        """Return the bias by group of probes, and the group of each probe."""
         bias = self._concatenated()
         counts = bias.shape[0] * bias.shape[1]
         if counts == 1:
-            return self._read(bias[0]) + spacing, None
+            return self._read(bias[0]), None
         place_a, known_a = _length_index(self.mode_a, evaluation)
         place_b, known_b = _length_index(self.mode_b, evaluation)
         # Probes without an entry share one more group, which has no bias.
         pair = torch.where(known_a & known_b, place_a * bias.shape[1] + place_b, counts)
         present, group = torch.unique(pair, return_inverse=True)
         flat = nn.functional.pad(bias.flatten(0, 1), (0, 0, 0, 0, 0, 1))
-        return self._read(flat[present]) + spacing, group
+        return self._read(flat[present]), group
 
     # --- scores --------------------------------------------------------------------
 
@@ -756,6 +769,7 @@ class Cooperativity(Shaped, Binding):
 
     def evaluate_windows(self, evaluation: Evaluation) -> Tensor:
         """Return (probes, strands_a, strands_b, n_windows_a, n_windows_b)."""
+        self.settle()
         log_omega, group = self._omega(evaluation)
         first = evaluation(self.mode_a.evaluate_windows)
         second = evaluation(self.mode_b.evaluate_windows)

@@ -52,7 +52,7 @@ class ProgressEvent:
         binding: What is being fitted.
         step: The number of the step in its plan.
         call: The calls that opened the step, as text.
-        epoch: The number of the epoch in this fit, from 1.
+        epoch: The number of the epoch in this fit; 0 is before any training.
         train_loss: Negative log likelihood on the training tables.
         train_regularization: Penalty.
         val_loss: Negative log likelihood on the validation tables, if there are any.
@@ -88,7 +88,6 @@ class Optimizer(Generic[T]):
         train_tables: One table for each of its components.
         val_tables: Held-out tables that decide which model is best, or None.
         reason: Why the last fit ended, in words.
-        plan: The stages that `train_sequential` runs; may be edited.
     """
 
     def __init__(
@@ -134,7 +133,8 @@ class Optimizer(Generic[T]):
             on_progress: Called after every epoch.
 
         Raises:
-            ValueError: The tables do not fit the model.
+            ValueError: There are too many tables or too few.
+            RuntimeError: The lengths of a table's probes are not those of its modes.
         """
         self.model = model
         self.train_tables = list(train_tables)
@@ -584,6 +584,7 @@ class Optimizer(Generic[T]):
         self,
         maintain_loss: bool = True,
         order: Iterable[Iterable[tuple[Spec, ...]]] | None = None,
+        plan: Sequence[Stage] | None = None,
     ) -> Tensor:
         """Fit one binding after the other, step by step.
 
@@ -591,12 +592,13 @@ class Optimizer(Generic[T]):
             maintain_loss: Whether a step of a binding must beat the steps before it
                 to be kept; a new binding starts afresh.
             order: Groups of binding keys to be fitted together; see `make_plan`.
+            plan: What to run instead: the stages of `make_plan`, edited.
 
         Returns:
             The best loss of the last binding.
         """
         best_loss = _NEVER
-        for stage in make_plan(self.model, order):
+        for stage in make_plan(self.model, order) if plan is None else plan:
             with self._guarding(best_loss):
                 best_loss = self.run_stage(stage, maintain_loss=maintain_loss)
             self.save(self.checkpoint)

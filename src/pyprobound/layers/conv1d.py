@@ -321,7 +321,14 @@ class Conv1d(Layer):
         stored = self.log_posbias
         if not stored.requires_grad and not bool(stored.any()):
             return None, None
-        bias = self.get_log_posbias()
+        if seqs.shape[-1] > self.input_shape:
+            msg = (
+                f"{self} has a position bias for up to {self.input_shape} letters, but"
+                f" the probes have {seqs.shape[-1]}; score shorter ones, or follow them"
+                " with update_read_length"
+            )
+            raise ValueError(msg)
+        bias = self.get_log_posbias()[..., : self.out_len(seqs.shape[-1])]
         if len(bias) == 1:
             return bias, None
         if self.min_input_length == self.max_input_length == seqs.shape[-1]:

@@ -552,8 +552,10 @@ class PSAM(LayerSpec):
         """Move what can be said more simply, leaving the score of letters unchanged.
 
         The single-letter content of pair features goes to the single-letter betas,
-        and the mean of each position (and pair) to the bias. Where symmetry ties
-        positions of which only some take part in a pair, that content stays.
+        and the mean of each position (and pair) to the bias, betas that are never
+        trained included. Where symmetry ties positions of which only some take part
+        in a pair, that content stays. ('-', which scores 0 at any position, is no
+        letter: windows with it change.)
 
         Raises:
             ValueError: The betas are shared with another PSAM, whose scores would
