@@ -734,7 +734,7 @@ class Cooperativity(Shaped, Binding):
         bias, group = self._bias_of(evaluation)
         if n_a > self._laid.n_windows[0] or n_b > self._laid.n_windows[1]:
             msg = (
-                f"{self} has a position bias for up to {self.mode_a.input_shape} letters,"
+                f"{self} has a bias for probes of up to {self.mode_a.input_shape} letters,"
                 f" but the probes have {evaluation.seqs.shape[-1]}; score shorter ones"
             )
             raise ValueError(msg)
