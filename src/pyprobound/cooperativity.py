@@ -734,8 +734,8 @@ class Cooperativity(Shaped, Binding):
         bias, group = self._bias_of(evaluation)
         if n_a > self._laid.n_windows[0] or n_b > self._laid.n_windows[1]:
             msg = (
-                f"{self} has a bias for probes of up to {self.mode_a.input_shape} letters,"
-                f" but the probes have {evaluation.seqs.shape[-1]}; score shorter ones"
+                f"{self} has a bias for up to {self.mode_a.input_shape} letters, but"
+                f" the probes have {evaluation.seqs.shape[-1]}; score shorter ones"
             )
             raise ValueError(msg)
         return bias[..., :n_a, :n_b] + spacing, group
