@@ -1,9 +1,9 @@
 """Work through many probes in pieces, so that memory stays within a budget.
 
 Two limits set the length of a piece. On a CPU its temporaries should stay in the
-processor's cache, which makes a kernel two to five times faster than all probes at
-once; everywhere they must fit the memory budget. What the backward pass needs is kept
-while all pieces of a call together fit the budget, and recomputed piece by piece
+processor's cache, which makes a sum over windows about 1.6 times as fast as all probes
+at once; everywhere they must fit the memory budget. What the backward pass needs is
+kept while all pieces of a call together fit the budget, and recomputed piece by piece
 otherwise: gradients then cost one more forward pass and no memory.
 """
 
