@@ -1,0 +1,274 @@
+"""The command: fit a model, score sequences with it, simulate experiments.
+
+    pyprobound fit CONFIG.toml        pyprobound score MODEL SEQS
+    pyprobound simulate TRUTH.toml
+
+Bad input is one line on standard error and exit code 2. What a command needs is
+imported when it runs, so that `--help` is quick.
+"""
+
+import os
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, TextIO
+
+import typer
+
+from pyprobound._version import __version__
+from pyprobound.errors import PyProBoundError
+
+BAD_INPUT = 2
+_BROKEN_PIPE = 141  # 128 + SIGPIPE, as of a process that the signal has ended
+_INTERRUPTED = 130  # 128 + SIGINT
+
+
+class What(StrEnum):
+    """What `score` prints of a sequence."""
+
+    SCORES = "scores"
+    LOG_Z = "log_z"
+    ENRICHMENT = "enrichment"
+
+
+app = typer.Typer(
+    name="pyprobound",
+    epilog="Every command has its own help: pyprobound fit --help",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # brackets are TOML's here, and line breaks are meant
+)
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"pyprobound {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _main_options(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version",
+            help="Print the version and stop.",
+            callback=_print_version,
+            is_eager=True,
+        ),
+    ] = False,
+) -> None:
+    """Biophysical models of protein binding, learned from count data such as SELEX."""
+
+
+@app.command()
+def fit(
+    config: Annotated[
+        Path, typer.Argument(metavar="CONFIG.toml", help="What to fit, and to what.")
+    ],
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "-o",
+            "--output",
+            metavar="DIR",
+            help="Run directory; by default the configuration's, or CONFIG.run.",
+        ),
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(min=0, help="Random seed, instead of the file's.")
+    ] = None,
+    quiet: Annotated[
+        bool, typer.Option("-q", "--quiet", help="Print nothing but errors.")
+    ] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace the run in a directory in use.")
+    ] = False,
+) -> None:
+    """Fit a model to count tables.
+
+    A small configuration, see docs/config.md for all keys:
+
+    \b
+        [experiment]
+        table = "counts.tsv.gz"
+        left_flank = "GTTCAGAGTTC"
+        right_flank = "CCAGCTGTCGT"
+        [[modes]]
+        name = "bcd"
+        size = 12
+        flank_length = 5
+
+    The run directory gets the model (model.pt), the configuration with every default
+    filled in, parameters and losses (result.json) and a log (log.jsonl). Ctrl-C keeps
+    the best model so far.
+
+    \b
+    Examples:
+        pyprobound fit bcd.toml
+        pyprobound fit bcd.toml -o runs/seed3 --seed 3
+    """  # noqa: D301 the backspace keeps the lines of the help as they are
+    with _told():
+        from pyprobound.cli._fit import FitOptions, run_fit
+
+        options = FitOptions(config, output, seed, quiet=quiet, force=force)
+        code = run_fit(options)
+    raise typer.Exit(code)
+
+
+@app.command()
+def score(
+    model: Annotated[
+        Path, typer.Argument(metavar="MODEL", help="A run directory, or its model.pt.")
+    ],
+    sequences: Annotated[
+        str,
+        typer.Argument(
+            metavar="SEQS",
+            help="FASTA, TSV (sequence first) or one sequence per line; may be gzipped;"
+            " - is standard input.",
+        ),
+    ] = "-",
+    what: Annotated[
+        list[What] | None,
+        typer.Option(
+            help="scores: log score of each mode and dimer (default); log_z: log Z of"
+            " each round; enrichment: log enrichment of each round over the initial"
+            " library. May be repeated.",
+        ),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "-o", "--output", metavar="FILE", help="Where to write, not to stdout."
+        ),
+    ] = None,
+    experiment: Annotated[
+        str | None,
+        typer.Option(
+            help="Whose rounds and flanks; by default the first experiment's."
+        ),
+    ] = None,
+    flanks: Annotated[
+        bool,
+        typer.Option(
+            "--flanks",
+            help="Score sequences as probes of the experiment: with its flanks and its"
+            " position bias.",
+        ),
+    ] = False,
+    upper: Annotated[
+        bool, typer.Option("--upper", help="Read small letters as capitals.")
+    ] = False,
+) -> None:
+    """Print what a trained model says of sequences, as a table.
+
+    Scores are natural logarithms: log 1/K of the whole sequence, summed over windows
+    and strands. Sequences may differ in length.
+
+    \b
+    Examples:
+        pyprobound score bcd.run peaks.fa > scores.tsv
+        echo GGGATTAGGG | pyprobound score bcd.run
+        pyprobound score bcd.run counts.tsv.gz --flanks --what enrichment
+    """  # noqa: D301 the backspace keeps the lines of the help as they are
+    with _told():
+        from pyprobound.cli._score import ScoreOptions, run_score
+
+        options = ScoreOptions(
+            model,
+            sequences,
+            tuple(each.value for each in what or [What.SCORES]),
+            output,
+            experiment,
+            flanks=flanks,
+            upper=upper,
+        )
+        run_score(options)
+
+
+@app.command()
+def simulate(
+    config: Annotated[
+        Path,
+        typer.Argument(metavar="TRUTH.toml", help="A model with its parameters."),
+    ],
+    output: Annotated[
+        Path,
+        typer.Option("-o", "--output", metavar="DIR", help="Where the tables go."),
+    ],
+    seed: Annotated[
+        int | None, typer.Option(min=0, help="Random seed, instead of the file's.")
+    ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace the run in a directory in use.")
+    ] = False,
+) -> None:
+    """Draw count tables from a model with known parameters.
+
+    The configuration is that of a fit, with values: energies (or a consensus) of each
+    mode, log_activities of each round, log_omega of each dimer, and
+
+    \b
+        [simulate]
+        n_probes = 20000
+        length = 16
+        reads = 100000
+
+    The directory gets the tables, truth.json, and a model that `score` reads.
+
+    \b
+    Examples:
+        pyprobound simulate truth.toml -o simulated
+        pyprobound score simulated simulated/counts.tsv.gz
+    """  # noqa: D301 the backspace keeps the lines of the help as they are
+    with _told():
+        from pyprobound.cli._simulate import run_simulate
+
+        run_simulate(config, output, seed, force=force)
+
+
+def main() -> None:
+    """Run the command."""
+    app(prog_name="pyprobound")
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Tell the user of bad input in one line (exit code 2), of warnings likewise."""
+    try:
+        with warnings.catch_warnings():
+            warnings.showwarning = _show_warning
+            yield
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        _say("interrupted")
+        raise SystemExit(_INTERRUPTED) from None
+    except BrokenPipeError:
+        # who reads our output has gone; let Python's last flush find no pipe either
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(_BROKEN_PIPE) from None
+    except PyProBoundError as error:
+        _say(f"error: {error}")
+        raise SystemExit(BAD_INPUT) from None
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr)
+
+
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,  # noqa: ARG001 where in the code it comes from helps no user
+    lineno: int,  # noqa: ARG001
+    file: TextIO | None = None,
+    line: str | None = None,  # noqa: ARG001
+) -> None:
+    """Show a warning for the user as one line; others are for developers."""
+    if category is UserWarning:
+        print(f"warning: {' '.join(str(message).split())}", file=file or sys.stderr)

@@ -1,0 +1,317 @@
+"""`pyprobound fit`: from a configuration to a run directory."""
+
+import dataclasses
+import inspect
+import json
+import platform
+import resource
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TextIO
+
+import numpy as np
+import pandas as pd
+import torch
+
+from pyprobound._version import __version__
+from pyprobound.cli._progress import is_new_fit, progress_for
+from pyprobound.cli._signals import Interrupted, raised_signals
+from pyprobound.cli._simulate import with_seed
+from pyprobound.config import (
+    BuiltModel,
+    Document,
+    build_model,
+    make_tables,
+    read_config,
+    read_counts,
+    resolve,
+)
+from pyprobound.optimizer import Optimizer, ProgressEvent
+from pyprobound.report import FORMAT, Json, finite, parameters, summary, table_numbers
+from pyprobound.run_directory import RunDirectory, open_run
+from pyprobound.table import CountBatch, CountTable
+
+_DTYPES = {"float32": torch.float32, "float64": torch.float64}
+
+
+@dataclass(frozen=True)
+class FitOptions:
+    """The arguments of the command, see its help."""
+
+    config: Path
+    output: Path | None
+    seed: int | None
+    quiet: bool
+    force: bool
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A fit that is ready to run: nothing has been written yet.
+
+    Attributes:
+        document: The resolved configuration.
+        built: The model.
+        train: The tables that it is fitted to.
+        held_out: The tables that decide which model is best, if there are any.
+        run: Where the results go.
+        engine: The class of torch.optim to use, None for the default.
+    """
+
+    document: Document
+    built: BuiltModel
+    train: Sequence[CountTable]
+    held_out: Sequence[CountTable] | None
+    run: RunDirectory
+    engine: type[torch.optim.Optimizer] | None
+
+
+@dataclass
+class Journal:
+    """Keeps the events of a fit: each one in a file, and a summary of each step."""
+
+    file: TextIO
+    steps: list[dict[str, Json]] = field(default_factory=list)
+    last: ProgressEvent | None = None
+
+    def __call__(self, event: ProgressEvent) -> None:
+        """Take an event."""
+        numbers = {key: _jsonable(x) for key, x in dataclasses.asdict(event).items()}
+        print(json.dumps(numbers, ensure_ascii=False), file=self.file, flush=True)
+        if self.last is None or is_new_fit(self.last, event):
+            self.steps.append({})
+        step = self.steps[-1]
+        if event.best or not step:
+            step |= numbers
+        step |= {"epoch": event.epoch, "seconds": event.seconds}
+        step.pop("best", None)
+        self.last = event
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a fit ended.
+
+    Attributes:
+        reason: In words.
+        signal: The signal that interrupted it, if one did.
+        steps: A summary of each step.
+    """
+
+    reason: str
+    signal: Interrupted | None
+    steps: Sequence[Json]
+
+
+def run_fit(options: FitOptions) -> int:
+    """Fit a model, write the run directory, and return the exit code."""
+    clock = time.perf_counter()
+    started = datetime.now(UTC).isoformat(timespec="seconds")
+    fit = _prepared(options)
+    fit.run.create()
+    fit.run.write_config(fit.document)
+    outcome = _trained(fit, quiet=options.quiet)
+    best = open_run(fit.run.path, fit.train) if fit.run.model.exists() else None
+    losses = {} if best is None else _losses(fit, *best)
+    seconds = time.perf_counter() - clock
+    content: dict[str, Json] = {
+        "format": FORMAT,
+        "interrupted": outcome.signal is not None,
+        "ended": outcome.reason,
+        "seed": fit.document.config.seed,
+        "started": started,
+        "seconds": seconds,
+        "peak_memory_bytes": _peak_memory(),
+        "versions": _versions(),
+        "loss_per_read": losses,
+        "tables": table_numbers(fit.train),
+        "steps": outcome.steps,
+        **({} if best is None else parameters(*best)),
+    }
+    fit.run.write_json(fit.run.result, content)
+    if not options.quiet and best is not None:
+        print(f"{summary(best[1])}\n{_closing(fit, losses, seconds)}")
+    if outcome.signal is None:
+        return 0
+    kept = f"the best model so far is in {fit.run.model}"
+    if best is None:
+        kept = "it had no model yet"
+    print(f"interrupted by {outcome.signal}: {kept}", file=sys.stderr)
+    return outcome.signal.exit_code
+
+
+# --- before ------------------------------------------------------------------------
+
+
+def _prepared(options: FitOptions) -> Fit:
+    """Read everything and build the model, without writing anything."""
+    document = with_seed(read_config(options.config), options.seed)
+    run = RunDirectory(_output_of(document, options))
+    run.check(force=options.force)
+    engine = _engine_of(document)
+    settings = document.config.optimizer
+    if settings.threads is not None:
+        torch.set_num_threads(settings.threads)
+    counts = read_counts(document)
+    document = resolve(document, [each.probes for each in counts])
+    train, held_out = make_tables(document, counts)
+    torch.manual_seed(document.config.seed)
+    built = build_model(document, train)
+    return Fit(document, built, train, held_out, run, engine)
+
+
+def _output_of(document: Document, options: FitOptions) -> Path:
+    if options.output is not None:
+        return options.output
+    if document.config.output is not None:
+        return document.folder / document.config.output
+    return Path(f"{options.config.stem}.run")
+
+
+def _engine_of(document: Document) -> type[torch.optim.Optimizer] | None:
+    """Return the class of torch.optim that is asked for, its arguments checked."""
+    settings = document.config.optimizer
+    _check_device(document)
+    if settings.optimizer is None:
+        if settings.arguments:
+            rule = "arguments of which optimizer? name it with optimizer"
+            raise document.error(("optimizer", "arguments"), rule)
+        return None
+    engine = getattr(torch.optim, settings.optimizer, None)
+    if not (inspect.isclass(engine) and issubclass(engine, torch.optim.Optimizer)):
+        rule = f"torch.optim has no optimizer {settings.optimizer!r}"
+        raise document.error(("optimizer", "optimizer"), rule)
+    known = inspect.signature(engine).parameters
+    for key in settings.arguments:
+        if key not in known or key == "params":
+            rule = f"{settings.optimizer} takes no such argument"
+            raise document.error(("optimizer", "arguments", key), rule)
+    return engine
+
+
+def _check_device(document: Document) -> None:
+    name = document.config.optimizer.device
+    if name is None:
+        return
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        rule = f"{name!r} cannot be used here ({reason})"
+        raise document.error(("optimizer", "device"), rule) from None
+
+
+# --- during ------------------------------------------------------------------------
+
+
+def _trained(fit: Fit, *, quiet: bool) -> Outcome:
+    """Run the procedure; what a signal interrupts ends early."""
+    reason, signal = "", None
+    with fit.run.events.open("w", encoding="utf-8") as file:
+        journal = Journal(file)
+        try:
+            with raised_signals(), _optimizer(fit, journal, quiet=quiet) as optimizer:
+                if fit.document.config.optimizer.procedure == "sequential":
+                    optimizer.train_sequential()
+                else:
+                    optimizer.train_simultaneous()
+                reason = optimizer.reason
+        except Interrupted as error:
+            reason, signal = f"interrupted by {error}", error
+    return Outcome(reason, signal, journal.steps)
+
+
+@contextmanager
+def _optimizer(
+    fit: Fit, journal: Journal, *, quiet: bool
+) -> Iterator[Optimizer[CountBatch]]:
+    """Yield the optimizer of a fit, its progress shown and kept in the journal."""
+    settings = fit.document.config.optimizer
+    with progress_for(sys.stderr, quiet=quiet) as progress:
+
+        def on_progress(event: ProgressEvent) -> None:
+            journal(event)
+            progress(event)
+
+        yield Optimizer(
+            fit.built.loss,
+            fit.train,
+            fit.held_out,
+            epochs=settings.epochs,
+            patience=settings.patience,
+            greedy_threshold=settings.greedy_threshold,
+            batch_size=settings.batch_size,
+            checkpoint=fit.run.model,
+            output=fit.run.log,
+            device=settings.device,
+            optimizer=fit.engine,
+            optim_args=dict(settings.arguments),
+            dtype=_DTYPES[settings.dtype],
+            on_progress=on_progress,
+        )
+
+
+# --- after -------------------------------------------------------------------------
+
+
+def _losses(fit: Fit, document: Document, built: BuiltModel) -> dict[str, Json]:
+    """Return the losses per read of the model that was kept."""
+    for tables in (fit.train, fit.held_out or []):
+        for table, section in zip(tables, document.config.experiments, strict=False):
+            table.set_flank_length(
+                left=section.left_flank_length or 0,
+                right=section.right_flank_length or 0,
+            )
+    with torch.no_grad():
+        data, penalty = (float(x) for x in built.loss(fit.train))
+        held_out = None
+        if fit.held_out is not None:
+            held_out = finite(float(built.loss(fit.held_out).negloglik))
+    return {
+        "data": finite(data),
+        "penalty": finite(penalty),
+        "total": finite(data + penalty),
+        "held_out": held_out,
+    }
+
+
+def _closing(fit: Fit, losses: Mapping[str, Json], seconds: float) -> str:
+    """Return the last lines of the summary: losses, time, files."""
+    held_out = losses["held_out"]
+    shown = "" if held_out is None else f"; held out {held_out:.6f}"
+    return (
+        f"Loss per read: data {losses['data']:.6f} + penalty {losses['penalty']:.6f}"
+        f" = {losses['total']:.6f}{shown}\n"
+        f"Time {seconds:.1f} s; peak memory {_peak_memory() / 1e6:.0f} MB\n"
+        f"Files in {fit.run.path}: {', '.join(fit.run.names)}"
+    )
+
+
+def _peak_memory() -> int:
+    """Return the largest memory that the process has held, in bytes."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    # Linux counts kibibytes, macOS bytes
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def _versions() -> dict[str, Json]:
+    return {
+        "pyprobound": __version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "pandas": pd.__version__,
+    }
+
+
+def _jsonable(value: object) -> Json:
+    """Return a field of an event as JSON has it."""
+    if isinstance(value, float):
+        return finite(value)
+    assert value is None or isinstance(value, bool | int | str)
+    return value

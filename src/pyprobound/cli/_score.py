@@ -1,0 +1,86 @@
+"""`pyprobound score`: what a trained model says of sequences, some at a time."""
+
+import io
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import TextIO
+
+from pyprobound._files import replacing
+from pyprobound.cli._scorer import make_scorer
+from pyprobound.cli._sequences import Record, opened, records, shown
+from pyprobound.errors import InputError
+from pyprobound.run_directory import open_run
+
+_LETTERS_AT_ONCE = 2**21
+_RECORDS_AT_ONCE = 8192
+
+
+@dataclass(frozen=True)
+class ScoreOptions:
+    """The arguments of the command, see its help."""
+
+    model: Path
+    sequences: str
+    what: tuple[str, ...]
+    output: Path | None
+    experiment: str | None
+    flanks: bool
+    upper: bool
+
+
+def run_score(options: ScoreOptions) -> None:
+    """Score all sequences and print a table."""
+    document, built = open_run(options.model)
+    scorer = make_scorer(document, built, options.experiment, as_probes=options.flanks)
+    with opened(options.sequences) as lines, _written(options.output) as file:
+        found = iter(records(options.sequences, lines))
+        first = next(found, None)
+        if first is None:
+            msg = f"{shown(options.sequences)}: holds no sequence"
+            raise InputError(msg)
+        label = "sequence" if first.name == first.sequence else "name"
+        header = "\t".join([label, *scorer.columns(options.what)])
+        for chunk in _chunks(first, found, upper=options.upper):
+            values = scorer.values(chunk, options.what)
+            if header:  # not before the first values: bad input prints nothing
+                print(header, file=file)
+                header = ""
+            for record, row in zip(chunk, values.tolist(), strict=True):
+                cells = [f"{value:.7g}" for value in row]
+                print("\t".join([record.name, *cells]), file=file)
+
+
+@contextmanager
+def _written(path: Path | None) -> Iterator[TextIO]:
+    """Yield standard output, or a file that appears once it is complete."""
+    if path is None:
+        yield sys.stdout
+        return
+    with replacing(path) as binary:
+        text = io.TextIOWrapper(binary, encoding="utf-8")
+        yield text
+        text.flush()
+        text.detach()
+
+
+def _chunks(
+    first: Record, rest: Iterable[Record], *, upper: bool
+) -> Iterator[list[Record]]:
+    """Iterate over lists of records that fit in memory together."""
+    chunk: list[Record] = []
+    longest = 0
+    for each in chain([first], rest):
+        sequence = each.sequence.upper() if upper else each.sequence
+        record = Record(each.name, sequence, each.where)
+        wider = max(longest, len(sequence))
+        full = (len(chunk) + 1) * wider > _LETTERS_AT_ONCE
+        if chunk and (full or len(chunk) == _RECORDS_AT_ONCE):
+            yield chunk
+            chunk, wider = [], len(sequence)
+        chunk.append(record)
+        longest = wider
+    yield chunk

@@ -1,0 +1,235 @@
+"""The folder that a fit or a simulation leaves behind.
+
+    config.toml    the configuration, every default filled in
+    model.pt       the checkpoint of the best model
+    result.json    parameters, losses, versions (truth.json of a simulation)
+    log.jsonl      one JSON object per evaluation of a fit
+    log.txt        the fit's own words
+
+config.toml and model.pt are enough to score with.
+"""
+
+import json
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from pyprobound._files import write_text
+from pyprobound._version import __version__
+from pyprobound.config import (
+    BuiltModel,
+    Config,
+    Document,
+    Probes,
+    build_model,
+    read_config,
+    resolve,
+    to_toml,
+)
+from pyprobound.errors import CheckpointError, ConfigError, PyProBoundError
+from pyprobound.table import CountTable
+
+CONFIG = "config.toml"
+MODEL = "model.pt"
+RESULT = "result.json"
+TRUTH = "truth.json"
+EVENTS = "log.jsonl"
+LOG = "log.txt"
+_OURS = (CONFIG, MODEL, RESULT, TRUTH, EVENTS, LOG)
+
+
+@dataclass(frozen=True)
+class RunDirectory:
+    """The files of one run.
+
+    Attributes:
+        path: The folder.
+    """
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        """The resolved configuration."""
+        return self.path / CONFIG
+
+    @property
+    def model(self) -> Path:
+        """The checkpoint."""
+        return self.path / MODEL
+
+    @property
+    def result(self) -> Path:
+        """Parameters, losses and versions of a fit."""
+        return self.path / RESULT
+
+    @property
+    def truth(self) -> Path:
+        """Parameters that a simulation drew from."""
+        return self.path / TRUTH
+
+    @property
+    def events(self) -> Path:
+        """The evaluations of a fit."""
+        return self.path / EVENTS
+
+    @property
+    def log(self) -> Path:
+        """The fit's own words."""
+        return self.path / LOG
+
+    @property
+    def names(self) -> list[str]:
+        """The names of the files that are there."""
+        return [name for name in _OURS if (self.path / name).exists()]
+
+    def check(self, *, force: bool) -> None:
+        """Check that a run may be written here; nothing is written yet.
+
+        Args:
+            force: Whether the run may replace another one.
+
+        Raises:
+            PyProBoundError: The path is a file, lies below one, cannot be written, or
+                holds something already.
+        """
+        if self.path.is_dir():
+            if any(self.path.iterdir()) and not force:
+                msg = (
+                    f"{self.path}: the folder is not empty; choose another one with -o,"
+                    " or replace the run in it with --force"
+                )
+                raise PyProBoundError(msg)
+            existing = self.path
+        else:
+            existing = _nearest_existing(self.path)
+        if not existing.is_dir():
+            msg = f"{self.path}: {existing} is no folder; choose another one with -o"
+            raise PyProBoundError(msg)
+        if not os.access(existing, os.W_OK | os.X_OK):
+            msg = (
+                f"{self.path}: {existing} cannot be written; choose another one with -o"
+            )
+            raise PyProBoundError(msg)
+
+    def create(self) -> None:
+        """Make the folder, without the files of an earlier run.
+
+        Raises:
+            PyProBoundError: It cannot be made.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            for name in _OURS:
+                (self.path / name).unlink(missing_ok=True)
+        except OSError as error:
+            reason = error.strerror or error
+            msg = f"{self.path}: cannot be made ({reason}); choose another one with -o"
+            raise PyProBoundError(msg) from error
+
+    def write_config(self, document: Document) -> None:
+        """Write the resolved configuration, its paths relative to this folder."""
+        config = _moved(document, self.path)
+        header = (
+            f"# Written by pyprobound {__version__}: every default filled in.\n"
+            "# Paths are relative to this file; sha256 says which tables were read.\n"
+            "\n"
+        )
+        write_text(self.config, header + to_toml(config.model_dump(exclude_none=True)))
+
+    def write_json(self, path: Path, content: object) -> None:
+        """Write a JSON file in one piece."""
+        text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
+        write_text(path, _PLAIN_LIST.sub(_in_one_line, text) + "\n")
+
+
+_PLAIN_LIST = re.compile(r"\[\n[^\[\]{}]*\]")
+"""A list of numbers or words, as json.dumps spreads it over lines."""
+
+
+def _in_one_line(match: re.Match[str]) -> str:
+    entries = (line.strip() for line in match.group()[1:-1].splitlines())
+    return f"[{' '.join(filter(None, entries))}]"
+
+
+def _nearest_existing(path: Path) -> Path:
+    candidates = (path, *path.parents)  # the last is '.' or '/'
+    return next(each for each in candidates if each.exists())
+
+
+def _moved(document: Document, folder: Path) -> Config:
+    """Return the configuration with paths that hold from another folder."""
+
+    def seen(name: str) -> str:
+        if Path(name).is_absolute():
+            return name
+        target = (document.folder / name).resolve()
+        return Path(os.path.relpath(target, folder.resolve())).as_posix()
+
+    experiments = [
+        each.model_copy(update={"table": [seen(name) for name in each.table]})
+        for each in document.config.experiments
+    ]
+    return document.config.model_copy(
+        update={"experiments": experiments, "output": "."}
+    )
+
+
+def open_run(
+    model: Path, tables: Sequence[CountTable] | None = None
+) -> tuple[Document, BuiltModel]:
+    """Build the model of a run directory and load its checkpoint.
+
+    Args:
+        model: The folder, or the checkpoint in it.
+        tables: The tables that it was fitted to, where its loss is wanted.
+
+    Raises:
+        PyProBoundError: A file is missing or damaged, or they do not belong together.
+    """
+    run = RunDirectory(model if model.is_dir() else model.parent)
+    checkpoint = run.model if model.is_dir() else model
+    if not model.exists():
+        msg = f"{model}: no such file or folder; give the folder that a fit has made"
+        raise CheckpointError(msg)
+    if not run.config.exists():
+        msg = f"{run.config}: no such file; a model is scored with its run directory"
+        raise ConfigError(msg)
+    document = read_config(run.config)
+    document = resolve(document, [_probes_of(document, i) for i in _indices(document)])
+    built = build_model(document, tables)
+    if document.config.optimizer.dtype == "float64":
+        built.loss.to(torch.float64)
+    metadata = built.loss.reload(checkpoint)
+    return _with_flanks(document, metadata["flank_lengths"]), built
+
+
+def _with_flanks(document: Document, lengths: Sequence[tuple[int, int]]) -> Document:
+    """Return the document with the scored flanks that a fit has grown."""
+    experiments = [
+        each.model_copy(update={"left_flank_length": left, "right_flank_length": right})
+        for each, (left, right) in zip(
+            document.config.experiments, lengths, strict=True
+        )
+    ]
+    config = document.config.model_copy(update={"experiments": experiments})
+    return document.with_config(config)
+
+
+def _indices(document: Document) -> range:
+    return range(len(document.config.experiments))
+
+
+def _probes_of(document: Document, index: int) -> Probes:
+    experiment = document.config.experiments[index]
+    shortest, longest = experiment.min_variable_length, experiment.max_variable_length
+    if shortest is None or longest is None:
+        rule = (
+            "min_variable_length and max_variable_length are missing: no run's config"
+        )
+        raise document.error(("experiments", index), rule)
+    return Probes(shortest, longest, sha256=tuple(experiment.sha256))
