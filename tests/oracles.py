@@ -58,7 +58,7 @@ def read_probe(alphabet: Alphabet, text: str) -> list[Letter]:
 def rows_of(table: CountTable, texts: Iterable[str]) -> list[str]:
     """Return the texts that a table scores: flank, probe, flank and padding."""
     left, right = table.left_flank_length, table.right_flank_length
-    before = table.left_flank.rjust(left, "*")[len(table.left_flank.rjust(left, "*")) - left :]
+    before = table.left_flank[::-1].ljust(left, "*")[:left][::-1]
     after = table.right_flank.ljust(right, "*")[:right]
     return [f"{before}{text}{after}".ljust(table.input_shape) for text in texts]
 
@@ -112,12 +112,12 @@ class Energies:
         self.both_strands = psam.score_reverse
         self.bias: list[float] = psam.bias.tolist()
         self.normalize = psam.normalize
-        self._single = {
+        self.single = {
             (channel, i): self._centred([[v] for v in self._letters(channel, i)])
             for channel in range(len(self.bias))
             for i in range(len(self.symmetry))
         }
-        self._pair = {
+        self.pair = {
             (channel, i, j): self._centred(self._letter_pairs(channel, i, j))
             for channel in range(len(self.bias))
             for i, j in self.pairs()
@@ -167,10 +167,10 @@ class Energies:
         present = [part for part in letters if part is not None]
         total = self.bias[channel]
         for i, part in enumerate(present):
-            table = self._single[channel, i]
+            table = self.single[channel, i]
             total += math.fsum(f * row[0] for f, row in zip(part, table, strict=True))
         for i, j in self.pairs():
-            table = self._pair[channel, i, j]
+            table = self.pair[channel, i, j]
             for x, y in product(range(self.n_letters), repeat=2):
                 total += present[i][x] * present[j][y] * table[x][y]
         return total
@@ -251,7 +251,8 @@ def position_bias(conv: Conv1d, n_letters: int) -> Windows:
     shared = list(dict.fromkeys(channel % forward for channel in chosen))
     bias = []
     for index, channel in enumerate(chosen):
-        row = rows[index if conv.bias_mode == "channel" else shared.index(channel % forward)]
+        is_own = conv.bias_mode == "channel"
+        row = rows[index if is_own else shared.index(channel % forward)]
         wide = [row[x // conv.bias_bin] for x in range(n_windows)]
         if conv.bias_mode == "reverse" and channel >= forward:
             wide = wide[:own][::-1] + [0.0] * (n_windows - own)
@@ -351,7 +352,9 @@ def _may_be(spacing: Spacing, strands: tuple[int, int], offset: int) -> bool:
     return spacing.max_spacing is None or between <= spacing.max_spacing
 
 
-def log_spacing(spacing: Spacing, n_a: int, n_b: int) -> dict[tuple[int, int, int], float]:
+def log_spacing(
+    spacing: Spacing, n_a: int, n_b: int
+) -> dict[tuple[int, int, int], float]:
     """Return log ω by strand of a, strand of b and offset n − m."""
     stored: Windows = spacing.log_spacing.tolist()
     middle = len(stored[0]) // 2
@@ -405,7 +408,10 @@ def log_omega(dimer: Cooperativity, n_letters: int, n_a: int, n_b: int) -> Pairs
     """Return log ω of each pair of windows, spacing and bias together."""
     spacing = log_spacing(dimer.spacing, n_a, n_b)
     bias = dimer_bias(dimer, n_letters, n_a, n_b)
-    return {key: value + spacing[key[0], key[1], key[3] - key[2]] for key, value in bias.items()}
+    return {
+        key: value + spacing[key[0], key[1], key[3] - key[2]]
+        for key, value in bias.items()
+    }
 
 
 def dimer_windows(dimer: Cooperativity, probe: Probe) -> Pairs:

@@ -106,8 +106,9 @@ class Ledger:
             Span(min(old.start, new.start), max(old.stop, new.stop))
             for old, new in zip(self.spans, spans, strict=True)
         )
-        merged = self._laid_over(union)
-        merged[self._slices(union, spans)] = values.detach().to(merged)
+        # A model may have changed its precision or device since.
+        merged = Ledger(self.values.to(values), self.spans)._laid_over(union)
+        merged[self._slices(union, spans)] = values.detach()
         return Ledger(merged, union)
 
     def read(self, spans: tuple[Span, ...]) -> Tensor:

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
+from tests.golden.pack import DATA, Arrays, split
 from torch import Tensor
 
 from pyprobound import (
@@ -25,7 +26,6 @@ from pyprobound import (
     layers,
     rounds,
 )
-from tests.golden.pack import DATA, Array, split
 
 DTYPES = (torch.float64, torch.float32)
 
@@ -64,7 +64,7 @@ def read_case(folder: str, name: str) -> dict[str, Any]:
 
 
 @cache
-def read_arrays(name: str) -> dict[str, NDArray[Any]]:
+def read_arrays(name: str) -> Arrays:
     """Return the kept numbers of a case of cooperativity."""
     with np.load(DATA / "cooperativity" / f"{name}.npz") as archive:
         return dict(archive)
@@ -114,6 +114,13 @@ def gradient_of(parameter: Tensor) -> Tensor:
     """Return the gradient that a parameter has received."""
     assert parameter.grad is not None
     return parameter.grad
+
+
+def bias_of(mode: Mode) -> Tensor:
+    """Return the position bias of a mode's last layer."""
+    layer = mode.chain[-1]
+    assert isinstance(layer, layers.Conv1d | layers.Conv0d)
+    return layer.log_posbias
 
 
 # --- cooperativity ----------------------------------------------------------------
@@ -181,7 +188,7 @@ def _set_dimer(
     dimer: Cooperativity,
     psams: dict[str, layers.PSAM],
     modes: dict[str, Mode],
-    arrays: dict[str, Array],
+    arrays: Arrays,
 ) -> None:
     for key, psam in psams.items():
         names = arrays[f"psam.{key}.betas.keys"]
@@ -189,7 +196,7 @@ def _set_dimer(
         for name, value in zip(names, values, strict=True):
             psam.betas[str(name)].fill_(float(value))
     for key, mode in modes.items():
-        set_value(mode.layers[-1].log_posbias, arrays[f"param.mode.{key}.log_posbias"])
+        set_value(bias_of(mode), arrays[f"param.mode.{key}.log_posbias"])
         if mode.train_hill:
             mode.log_hill.fill_(MODE_LOG_HILL)
     set_value(dimer.spacing.log_spacing, arrays["param.spacing.log_spacing"])
@@ -325,7 +332,7 @@ def _set_model(case: dict[str, Any], model: Model) -> None:
 
 def _set_bias(binding: Binding, values: list[Any]) -> None:
     if isinstance(binding, Mode):
-        set_value(binding.layers[-1].log_posbias, values)
+        set_value(bias_of(binding), values)
         return
     assert isinstance(binding, Cooperativity)
     assert len(binding.log_posbias) == len(values)
@@ -357,7 +364,7 @@ def aggregate_of(each: rounds.BaseRound) -> Aggregate:
     return each.aggregate
 
 
-def shared_arrays(shared: Path, name: str) -> dict[str, NDArray[Any]]:
+def shared_arrays(shared: Path, name: str) -> Arrays:
     """Return all golden numbers of a case of cooperativity, as they were given."""
     with np.load(shared / "golden" / "cooperativity" / f"{name}.npz") as archive:
         return dict(archive)

@@ -6,7 +6,7 @@ GOLDEN/core/*.json are copied. Of GOLDEN/cooperativity/*.npz everything is kept 
 
 - `score_windows`: kept for the first, a shortest and a longest probe (`probes`);
 - `log_spacing_diagonal.I`: their shapes are kept; their numbers are those along the
-  diagonals of `log_spacing_matrix`, and 0 for the lengths that the bias has no entry for;
+  diagonals of `log_spacing_matrix`, and 0 for lengths that the bias has no entry for;
 
 and the diagonals' biases are joined to one flat array with its shapes, because each
 entry of an archive costs more than most of them hold.
@@ -17,12 +17,17 @@ import shutil
 import sys
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 DATA = Path(__file__).parent / "data"
 Array = NDArray[np.float64]
+
+
+Integers = NDArray[np.int64]
+Arrays = dict[str, NDArray[Any]]
 
 
 def diagonals(matrix: Array) -> list[Array]:
@@ -32,26 +37,26 @@ def diagonals(matrix: Array) -> list[Array]:
     return [np.diagonal(matrix, offset, -2, -1) for offset in offsets]
 
 
-def listed(arrays: dict[str, Array], stem: str) -> list[Array]:
-    """Return the arrays stem.0, stem.1, …"""
+def listed(arrays: Arrays, stem: str) -> list[Array]:
+    """Return the arrays stem.0, stem.1 and so on."""
     count = sum(name.startswith(f"{stem}.") for name in arrays)
     return [arrays.pop(f"{stem}.{index}") for index in range(count)]
 
 
-def joined(arrays: list[Array]) -> tuple[Array, NDArray[np.int64]]:
+def joined(arrays: list[Array]) -> tuple[Array, Integers]:
     """Return the numbers of several arrays in a row, and the arrays' shapes."""
     shapes = np.array([array.shape for array in arrays])
     return np.concatenate([array.ravel() for array in arrays]), shapes
 
 
-def split(flat: Array, shapes: NDArray[np.int64]) -> list[Array]:
+def split(flat: Array, shapes: Integers) -> list[Array]:
     """Return what `joined` was given."""
     ends = np.cumsum(shapes.prod(1))[:-1]
     parts = np.split(flat, ends)
     return [part.reshape(shape) for part, shape in zip(parts, shapes, strict=True)]
 
 
-def expected_diagonals(arrays: dict[str, Array]) -> list[Array]:
+def expected_diagonals(arrays: Arrays) -> list[Array]:
     """Return the case's `log_spacing_diagonal.I` from what is kept of them."""
     expected = []
     matrix, shapes = arrays["log_spacing_matrix"], arrays["log_spacing_diagonal.shapes"]
@@ -64,7 +69,7 @@ def expected_diagonals(arrays: dict[str, Array]) -> list[Array]:
     return expected
 
 
-def packed(arrays: dict[str, Array], lengths: list[int]) -> dict[str, Array]:
+def packed(arrays: Arrays, lengths: list[int]) -> Arrays:
     """Return the arrays of a case of cooperativity in the form that is kept."""
     for stem in ("param.log_posbias", "grad.log_posbias"):
         parts = listed(arrays, stem)

@@ -5,15 +5,10 @@ are those of Σ_i w_i · forward_i.
 """
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from numpy.typing import NDArray
-from torch import Tensor
-
-from pyprobound import Cooperativity
 from tests.golden.cases import (
     COOPERATIVITY,
     DTYPES,
@@ -21,6 +16,7 @@ from tests.golden.cases import (
     VALUE_TOLERANCE,
     Dimer,
     assert_agree,
+    bias_of,
     build_dimer,
     gradient_of,
     gradients_of_betas,
@@ -28,9 +24,10 @@ from tests.golden.cases import (
     read_case,
     shared_arrays,
 )
-from tests.golden.pack import expected_diagonals, packed, split
+from tests.golden.pack import Arrays, expected_diagonals, packed, split
+from torch import Tensor
 
-Arrays = dict[str, NDArray[Any]]
+from pyprobound import Cooperativity
 
 each_case = pytest.mark.parametrize("name", COOPERATIVITY)
 each_dtype = pytest.mark.parametrize("dtype", DTYPES, ids=str)
@@ -113,8 +110,7 @@ def assert_gradients_agree(model: Dimer, arrays: Arrays, tolerance: float) -> No
     for key, mode in model.modes.items():
         if f"grad.mode.{key}.log_posbias" in arrays:
             golden = arrays[f"grad.mode.{key}.log_posbias"]
-            bias = mode.layers[-1].log_posbias
-            assert_agree(gradient_of(bias), golden, tolerance)
+            assert_agree(gradient_of(bias_of(mode)), golden, tolerance)
     spacing = model.dimer.spacing.log_spacing
     assert_agree(gradient_of(spacing), arrays["grad.spacing.log_spacing"], tolerance)
     assert_agree(gradient_of(model.dimer.log_hill), arrays["grad.log_hill"], tolerance)

@@ -9,8 +9,6 @@ from typing import Any
 
 import pytest
 import torch
-
-from pyprobound import Experiment, Optimizer, layers
 from tests.golden.cases import (
     CORE,
     DTYPES,
@@ -23,6 +21,8 @@ from tests.golden.cases import (
     gradients_of_betas,
     read_case,
 )
+
+from pyprobound import Experiment, Optimizer, layers
 
 each_case = pytest.mark.parametrize("name", CORE)
 each_dtype = pytest.mark.parametrize("dtype", DTYPES, ids=str)
@@ -45,7 +45,9 @@ def test_specifications_agree(name: str, dtype: torch.dtype) -> None:
         for distance, values in enumerate(golden["filters"]):
             assert_agree(psam.get_filter(distance), values, tolerance)
         bits = [psam.get_information(i) for i in range(psam.kernel_size)]
-        assert_agree(torch.tensor(bits, dtype=torch.float64), golden["information"], tolerance)
+        assert_agree(
+            torch.tensor(bits, dtype=torch.float64), golden["information"], tolerance
+        )
         assert_agree(psam.get_dirichlet(), golden["dirichlet"], tolerance)
 
 
