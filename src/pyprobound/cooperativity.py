@@ -29,7 +29,7 @@ from pyprobound.base import (
     Spec,
     Step,
 )
-from pyprobound.geometry import Ledger, Span, footprint_distance
+from pyprobound.geometry import Ledger, Span, first_known, footprint_distance
 from pyprobound.kernels import log_sum_dimers
 from pyprobound.layers.layer import LayerSpec, ModeKey
 from pyprobound.mode import Mode
@@ -589,7 +589,8 @@ class Cooperativity(Shaped, Binding):
         self.spacing.attach(max(wanted.n_windows))
 
     def _relay(self, wanted: DimerPlaces) -> None:
-        old = self._expanded(self._concatenated().detach(), self._bins.entry)
+        stored = torch.cat([bias.detach() for bias in self.log_posbias], -1)
+        old = self._expanded(stored.flatten(2, 3), self._bins.entry)
         ledgers = []
         for pair, values in enumerate(old.unbind(2)):
             spans = self._laid.spans(pair)
@@ -600,7 +601,11 @@ class Cooperativity(Shaped, Binding):
             )
         bins = Bins.of(wanted, self._born, self._bias_bin)
         read = [ledger.read(wanted.spans(i)) for i, ledger in enumerate(ledgers)]
-        laid = _binned(torch.stack(read, 2), bins)
+        entries = [
+            first_known(values.flatten(2), entry.flatten(), sum(bins.sizes))
+            for values, entry in zip(read, bins.entry, strict=True)
+        ]
+        laid = torch.stack(entries, 2)
         self._ledgers, self._laid, self._bins = ledgers, wanted, bins
         self._keep_diagonals(len(bins.sizes))
         for bias, values in zip(
@@ -856,29 +861,6 @@ def _flipped_along_diagonals(entry: Tensor) -> Tensor:
     last = (n_b - offset).clamp(max=n_a) - 1
     mirrored = first + last - m
     return entry[..., mirrored, mirrored + offset]
-
-
-def _binned(values: Tensor, bins: Bins) -> Tensor:
-    """Return the first value known (not NaN) of each entry, 0 where none is.
-
-    Args:
-        values: (lengths_a, lengths_b, stored strand pairs, n_windows_a, n_windows_b).
-        bins: Where each pair of windows belongs.
-
-    Returns:
-        (lengths_a, lengths_b, stored strand pairs, entries).
-    """
-    total = sum(bins.sizes)
-    out = values.new_zeros(*values.shape[:3], total)
-    for pair, entry in enumerate(bins.entry):
-        known = values[:, :, pair].flatten(2)
-        # Written from the last pair of windows to the first, which so has its way.
-        for place, index in reversed(list(enumerate(entry.flatten().tolist()))):
-            value = known[..., place]
-            out[:, :, pair, index] = torch.where(
-                value.isnan(), out[:, :, pair, index], value
-            )
-    return out
 
 
 def _numbers(places: DimerPlaces) -> dict[str, Any]:

@@ -69,6 +69,26 @@ def resized(values: Tensor, old: Span, new: Span, dim: int) -> Tensor:
     return out
 
 
+def first_known(values: Tensor, entry: Tensor, n_entries: int) -> Tensor:
+    """Return, for each entry, the first of its values that is known; 0 without one.
+
+    Args:
+        values: (…, places); NaN is not known.
+        entry: (places,) the entry that each place belongs to.
+        n_entries: Number of entries.
+
+    Returns:
+        (…, entries).
+    """
+    n_places = values.shape[-1]
+    place = torch.arange(n_places, device=values.device).expand(values.shape)
+    place = place.masked_fill(values.isnan(), n_places)
+    first = place.new_full((*values.shape[:-1], n_entries), n_places)
+    entry = entry.to(values.device).expand(values.shape)
+    first = first.scatter_reduce(-1, entry, place, "amin")
+    return torch.nn.functional.pad(values, (0, 1)).gather(-1, first)
+
+
 def footprint_distance(offset: int, size_a: int, size_b: int) -> int:
     """Return the letters between two footprints: negative where they overlap.
 
@@ -107,15 +127,13 @@ class Ledger:
             for old, new in zip(self.spans, spans, strict=True)
         )
         # A model may have changed its precision or device since.
-        merged = Ledger(self.values.to(values), self.spans)._laid_over(union)
+        same = Ledger(self.values.to(values), self.spans)
+        merged = same.read(union)
         merged[self._slices(union, spans)] = values.detach()
         return Ledger(merged, union)
 
     def read(self, spans: tuple[Span, ...]) -> Tensor:
         """Return the values over spans: NaN where none was ever written."""
-        return self._laid_over(spans)
-
-    def _laid_over(self, spans: tuple[Span, ...]) -> Tensor:
         lead = self.values.shape[: self.values.ndim - len(spans)]
         out = self.values.new_full((*lead, *map(len, spans)), float("nan"))
         kept = tuple(

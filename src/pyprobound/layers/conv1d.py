@@ -10,9 +10,8 @@ from typing import Any, Literal, Self
 import torch
 from torch import Tensor, nn
 
-from pyprobound._numerics import NEG_INF
 from pyprobound.base import BindingOptim, Call, Phase, Step
-from pyprobound.geometry import Ledger, Span
+from pyprobound.geometry import Ledger, Span, first_known
 from pyprobound.kernels import log_sum_windows, soft_window_scores, window_scores
 from pyprobound.layers.layer import Layer, Reads, input_of
 from pyprobound.layers.psam import PSAM
@@ -254,7 +253,9 @@ class Conv1d(Layer):
                 else self._ledgers[channel].written(old[:, channel], spans)
             )
             values = ledger.read((wanted.lengths, places))
-            columns.append(_binned(values, self._bins(wanted, channel)))
+            bins = self._bins(wanted, channel)
+            n_bins = int(bins[-1]) + 1 if len(bins) else 0
+            columns.append(first_known(values, bins, n_bins))
             ledgers.append(ledger)
         self._ledgers, self._laid = ledgers, wanted
         n_bins = max(column.shape[1] for column in columns)
@@ -468,21 +469,6 @@ class Conv1d(Layer):
 
 def _numbers(span: Span) -> list[int]:
     return [span.start, span.stop]
-
-
-def _binned(values: Tensor, bins: Tensor) -> Tensor:
-    """Return the first value known (not NaN) of each bin, 0 where none is.
-
-    Args:
-        values: (lengths, windows).
-        bins: (windows,) ascending from 0 without gaps.
-    """
-    n_bins = int(bins[-1]) + 1 if len(bins) else 0
-    out = values.new_full((len(values), n_bins), float("nan"))
-    for window, index in reversed(list(enumerate(bins.tolist()))):
-        known = values[:, window]
-        out[:, index] = torch.where(known.isnan(), out[:, index], known)
-    return out.nan_to_num(nan=0.0, neginf=NEG_INF)
 
 
 def _check_choices(
