@@ -45,10 +45,8 @@ format: $(READY) ## Apply the formatter and the safe fixes
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(READY) ## Run every benchmark
-	@for script in benchmarks/bench_*.py; do \
-		echo "== $$script"; $(BIN)/python "$$script" || exit 1; \
-	done
+bench: $(READY) ## Time a gradient of the Bcd table (BENCH= says more: TABLE --seeds 5)
+	$(BIN)/python benchmarks/bcd_fit.py $(if $(BENCH),$(BENCH),--gradient-only)
 
 clean: ## Remove .venv and everything else that was made here
 	rm -rf $(VENV) build dist htmlcov .coverage .hypothesis .import_linter_cache \

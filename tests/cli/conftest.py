@@ -7,10 +7,10 @@ import warnings
 from pathlib import Path
 
 import pytest
-from tests.cli.cases import MINIMAL, Command, Done, table_text
 
 from pyprobound.cli import main
 from pyprobound.cli._fit import FitOptions, run_fit
+from tests.cli.cases import MINIMAL, Command, Done, table_text
 
 
 @pytest.fixture

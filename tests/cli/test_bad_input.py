@@ -5,6 +5,8 @@ import shutil
 from pathlib import Path
 
 import pytest
+
+from pyprobound.base import read_checkpoint
 from tests.cli.cases import (
     LEFT,
     MINIMAL,
@@ -14,8 +16,6 @@ from tests.cli.cases import (
     listing,
     table_text,
 )
-
-from pyprobound.base import read_checkpoint
 
 ROW = "ACGTACGTAC\t1\t2\n"
 

@@ -3,12 +3,12 @@
 import sys
 
 import pytest
-from tests.cli.cases import Command
 
 from pyprobound._version import __version__
 from pyprobound.cli import _progress
 from pyprobound.cli._progress import Live, Silent, progress_for
 from pyprobound.optimizer import ProgressEvent
+from tests.cli.cases import Command
 
 
 def event(

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 import torch
 from pydantic import BaseModel
-from tests.cli.cases import MINIMAL, random_probes
 
 from pyprobound.cli._fit import FitOptions, _prepared
 from pyprobound.config import (
@@ -30,6 +29,7 @@ from pyprobound.rounds import (
     RhoGammaRound,
     UnboundRound,
 )
+from tests.cli.cases import MINIMAL, random_probes
 
 REPOSITORY = Path(__file__).parents[2]
 TWO_ROUNDS = Probes(10, 10, n_columns=2)

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.cli.cases import MINIMAL, Command, gzipped, listing, table_text
 
 from pyprobound._version import __version__
 from pyprobound.alphabets import DNA
@@ -16,6 +15,7 @@ from pyprobound.layers import PSAM
 from pyprobound.mode import Mode
 from pyprobound.report import consensus
 from pyprobound.run_directory import open_run
+from tests.cli.cases import MINIMAL, Command, gzipped, listing, table_text
 
 FILES = {"config.toml", "model.pt", "result.json", "log.jsonl", "log.txt"}
 

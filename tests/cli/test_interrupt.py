@@ -9,10 +9,10 @@ import time
 from pathlib import Path
 
 import pytest
-from tests.cli.cases import MINIMAL, Command, listing, random_probes
 
 from pyprobound.cli._signals import Interrupted, raised_signals
 from pyprobound.optimizer import Optimizer
+from tests.cli.cases import MINIMAL, Command, listing, random_probes
 
 # Adam gains a little in each of many epochs: a fit that lasts as long as one likes.
 ENDLESS = """\

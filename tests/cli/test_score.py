@@ -9,15 +9,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.cli.cases import (
-    LEFT,
-    MINIMAL,
-    RIGHT,
-    Command,
-    gzipped,
-    random_probes,
-    table_text,
-)
 
 from pyprobound.alphabets import DNA
 from pyprobound.base import Binding
@@ -29,6 +20,15 @@ from pyprobound.layers import PSAM
 from pyprobound.rounds import Round
 from pyprobound.run_directory import open_run
 from pyprobound.table import CountTable, get_dataframe
+from tests.cli.cases import (
+    LEFT,
+    MINIMAL,
+    RIGHT,
+    Command,
+    gzipped,
+    random_probes,
+    table_text,
+)
 
 COMPLEMENT = str.maketrans("ACGT", "TGCA")
 SEQUENCES = ["ACGTTAATGC", "ATTA", "TTTTAATCCCGATTACAGATTACA", "ACGTACGTACGTAC"]

@@ -10,10 +10,10 @@ from types import ModuleType
 import numpy as np
 import pytest
 import torch
-from tests.cli.cases import Command, listing
 
 from pyprobound.run_directory import open_run
 from pyprobound.table import get_dataframe
+from tests.cli.cases import Command, listing
 
 DEMO = Path(__file__).parents[2] / "examples/demo"
 TRUTH = """\

@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import ArrayLike
-from tests.golden.pack import DATA, Arrays, split
 from torch import Tensor
 
 from pyprobound import (
@@ -26,6 +25,7 @@ from pyprobound import (
     layers,
     rounds,
 )
+from tests.golden.pack import DATA, Arrays, split
 
 DTYPES = (torch.float64, torch.float32)
 

@@ -9,6 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
+
+from pyprobound import Cooperativity
 from tests.golden.cases import (
     COOPERATIVITY,
     DTYPES,
@@ -25,9 +28,6 @@ from tests.golden.cases import (
     shared_arrays,
 )
 from tests.golden.pack import Arrays, expected_diagonals, packed, split
-from torch import Tensor
-
-from pyprobound import Cooperativity
 
 each_case = pytest.mark.parametrize("name", COOPERATIVITY)
 each_dtype = pytest.mark.parametrize("dtype", DTYPES, ids=str)

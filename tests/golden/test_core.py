@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 import torch
+
+from pyprobound import Experiment, Optimizer, layers
 from tests.golden.cases import (
     CORE,
     DTYPES,
@@ -21,8 +23,6 @@ from tests.golden.cases import (
     gradients_of_betas,
     read_case,
 )
-
-from pyprobound import Experiment, Optimizer, layers
 
 each_case = pytest.mark.parametrize("name", CORE)
 each_dtype = pytest.mark.parametrize("dtype", DTYPES, ids=str)

@@ -7,6 +7,12 @@ from functools import partial
 
 import pytest
 import torch
+from torch import Tensor
+from torch.autograd import gradcheck, gradgradcheck
+
+from pyprobound import kernels
+from pyprobound._chunking import set_memory_budget
+from pyprobound.kernels.log_sum_dimers import _reference
 from tests.kernels import oracles
 from tests.kernels.backends import (
     FLOATS,
@@ -17,12 +23,6 @@ from tests.kernels.backends import (
     tolerance,
 )
 from tests.kernels.oracles import NEG_INF, Dimers, DimerSums, random_dimers
-from torch import Tensor
-from torch.autograd import gradcheck, gradgradcheck
-
-from pyprobound import kernels
-from pyprobound._chunking import set_memory_budget
-from pyprobound.kernels.log_sum_dimers import _reference
 
 CASES = {
     "plain": random_dimers(50),

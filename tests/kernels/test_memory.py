@@ -9,14 +9,14 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from tests.kernels import oracles
-from tests.kernels.oracles import NEG_INF
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from pyprobound import kernels
 from pyprobound._chunking import set_memory_budget
+from tests.kernels import oracles
+from tests.kernels.oracles import NEG_INF
 
 MIB = 2**20
 

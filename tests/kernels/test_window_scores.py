@@ -6,6 +6,11 @@ from functools import partial
 
 import pytest
 import torch
+from torch import Tensor
+from torch.autograd import gradcheck, gradgradcheck
+
+from pyprobound import kernels
+from pyprobound._chunking import set_memory_budget
 from tests.kernels import oracles
 from tests.kernels.backends import (
     FLOATS,
@@ -16,11 +21,6 @@ from tests.kernels.backends import (
     tolerance,
 )
 from tests.kernels.oracles import NEG_INF, Model, random_model
-from torch import Tensor
-from torch.autograd import gradcheck, gradgradcheck
-
-from pyprobound import kernels
-from pyprobound._chunking import set_memory_budget
 
 MODELS = {
     "dna": random_model(0),

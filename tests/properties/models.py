@@ -9,10 +9,10 @@ import pandas as pd
 import torch
 from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn
-from tests.oracles import Letter, read_probe, rows_of
 from torch import Tensor, nn
 
 from pyprobound import Cooperativity, CountTable, Mode, Spacing, alphabets, layers
+from tests.oracles import Letter, read_probe, rows_of
 
 DNA = alphabets.DNA()
 FLANKS: dict[str, Any] = {"left_flank": "GACTTAG", "right_flank": "CCTATCG"}

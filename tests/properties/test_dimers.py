@@ -7,6 +7,8 @@ import pytest
 import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+
+from pyprobound import Cooperativity, Mode, Spacing, layers
 from tests.oracles import (
     Pairs,
     dimer_bias,
@@ -36,8 +38,6 @@ from tests.properties.models import (
     spacing_settings,
     table_of,
 )
-
-from pyprobound import Cooperativity, Mode, Spacing, layers
 
 # An example of these takes a thousand pairs of windows in plain Python.
 fewer = settings(max_examples=25)

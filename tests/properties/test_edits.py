@@ -18,6 +18,23 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from pyprobound import (
+    Call,
+    Cooperativity,
+    CountBatch,
+    CountTable,
+    Experiment,
+    Mode,
+    MultiExperimentLoss,
+    Optimizer,
+    Step,
+    layers,
+    rounds,
+)
+from pyprobound.base import Component
+from pyprobound.errors import PyProBoundError
 from tests.oracles import count, log_sum, mode_score, times
 from tests.properties.models import (
     DNA,
@@ -37,23 +54,6 @@ from tests.properties.models import (
     spacing_settings,
     table_of,
 )
-from torch import Tensor, nn
-
-from pyprobound import (
-    Call,
-    Cooperativity,
-    CountBatch,
-    CountTable,
-    Experiment,
-    Mode,
-    MultiExperimentLoss,
-    Optimizer,
-    Step,
-    layers,
-    rounds,
-)
-from pyprobound.base import Component
-from pyprobound.errors import PyProBoundError
 
 shifts = st.tuples(st.integers(0, 2), st.integers(0, 2))
 

@@ -8,6 +8,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import Tensor
+
+from pyprobound import CountTable, Mode, alphabets, layers
 from tests.oracles import log_sum
 from tests.properties.models import (
     DNA,
@@ -27,9 +30,6 @@ from tests.properties.models import (
     spacing_settings,
     table_of,
 )
-from torch import Tensor
-
-from pyprobound import CountTable, Mode, alphabets, layers
 
 COMPLEMENT = str.maketrans("ACGTRYMKSW", "TGCAYRKMSW")
 

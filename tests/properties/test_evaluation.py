@@ -7,15 +7,6 @@ from collections.abc import Iterator
 import pandas as pd
 import pytest
 import torch
-from tests.properties.models import (
-    DNA,
-    assert_close,
-    conv_of,
-    dimer_of,
-    random_texts,
-    randomised,
-    spacing_of,
-)
 from torch import Tensor
 
 from pyprobound import (
@@ -28,6 +19,15 @@ from pyprobound import (
     rounds,
 )
 from pyprobound.base import Component
+from tests.properties.models import (
+    DNA,
+    assert_close,
+    conv_of,
+    dimer_of,
+    random_texts,
+    randomised,
+    spacing_of,
+)
 
 
 class Doubled(Transform):

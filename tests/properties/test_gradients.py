@@ -7,14 +7,6 @@ from typing import Any
 import pandas as pd
 import pytest
 import torch
-from tests.properties.models import (
-    DNA,
-    conv_of,
-    dimer_of,
-    random_texts,
-    randomised,
-    spacing_of,
-)
 from torch import Tensor, nn
 
 from pyprobound import (
@@ -28,6 +20,14 @@ from pyprobound import (
     rounds,
 )
 from pyprobound.layers.conv1d import BiasMode
+from tests.properties.models import (
+    DNA,
+    conv_of,
+    dimer_of,
+    random_texts,
+    randomised,
+    spacing_of,
+)
 
 TEXTS = random_texts(1, 4, 6, "ACGT*", n_probes=5)
 COUNTS = [

@@ -7,6 +7,10 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from pyprobound import Mode, alphabets, layers
+from pyprobound.layers.roll import Direction
 from tests.oracles import (
     NEG_INF,
     as_soft,
@@ -36,10 +40,6 @@ from tests.properties.models import (
     seeds,
     table_of,
 )
-from torch import Tensor, nn
-
-from pyprobound import Mode, alphabets, layers
-from pyprobound.layers.roll import Direction
 
 SYMBOLS = "ACGT" * 3 + "*NRY-"
 

@@ -11,6 +11,17 @@ import pandas as pd
 import pytest
 import torch
 from hypothesis import given
+
+from pyprobound import (
+    CountTable,
+    Experiment,
+    Mode,
+    MultiExperimentLoss,
+    Optimizer,
+    alphabets,
+    layers,
+    rounds,
+)
 from tests.oracles import Energies, log_sum, mean
 from tests.properties.models import (
     DNA,
@@ -23,17 +34,6 @@ from tests.properties.models import (
     randomised,
     seeds,
     table_of,
-)
-
-from pyprobound import (
-    CountTable,
-    Experiment,
-    Mode,
-    MultiExperimentLoss,
-    Optimizer,
-    alphabets,
-    layers,
-    rounds,
 )
 
 # --- betas ------------------------------------------------------------------------

@@ -9,6 +9,21 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from pyprobound import (
+    Binding,
+    Cooperativity,
+    CountTable,
+    Experiment,
+    Mode,
+    MultiExperimentLoss,
+    MultiRoundMSLELoss,
+    Spacing,
+    layers,
+    rounds,
+)
+from pyprobound.base import Component
 from tests.oracles import (
     NEG_INF,
     Letter,
@@ -32,21 +47,6 @@ from tests.properties.models import (
     seeds,
     spacing_of,
 )
-from torch import Tensor, nn
-
-from pyprobound import (
-    Binding,
-    Cooperativity,
-    CountTable,
-    Experiment,
-    Mode,
-    MultiExperimentLoss,
-    MultiRoundMSLELoss,
-    Spacing,
-    layers,
-    rounds,
-)
-from pyprobound.base import Component
 
 KINDS: dict[type[rounds.Round], dict[str, Any]] = {
     rounds.BoundRound: {},

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import pytest
 import torch
-from tests.unit.bindings import DOUBLE, LENGTH, Letters, plan
 from torch import Tensor
 
 from pyprobound.aggregate import Aggregate, Contribution
+from tests.unit.bindings import DOUBLE, LENGTH, Letters, plan
 
 SEQS = torch.tensor([[0, 1, 2], [3, 3, 3], [2, 0, 3], [1, 1, 0]], dtype=torch.uint8)
 FIRST = (0.3, -1.2, 2.0, 0.5)

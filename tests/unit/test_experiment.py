@@ -7,7 +7,6 @@ from collections.abc import Sequence
 
 import pytest
 import torch
-from tests.unit.bindings import DOUBLE, Letters, plan
 
 from pyprobound._evaluation import Evaluation
 from pyprobound.aggregate import Aggregate, Contribution
@@ -21,6 +20,7 @@ from pyprobound.rounds import (
     UnboundRound,
     repeat_round,
 )
+from tests.unit.bindings import DOUBLE, Letters, plan
 
 SEQS = torch.tensor([[0, 1, 2], [3, 3, 3], [2, 0, 3]], dtype=torch.uint8)
 FIRST = (0.3, -1.2, 2.0, 0.5)

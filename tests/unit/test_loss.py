@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator
 
 import pytest
 import torch
-from tests.unit.bindings import DOUBLE, Letters, LetterSpec
 from torch import Tensor, nn
 
 from pyprobound.aggregate import Aggregate, Contribution
@@ -20,6 +19,7 @@ from pyprobound.rounds import (
     RhoGammaRound,
 )
 from pyprobound.table import CountBatch
+from tests.unit.bindings import DOUBLE, Letters, LetterSpec
 
 FIRST = (0.3, -1.2, 2.0, 0.5)
 SECOND = (-0.7, 0.4, 0.1, 1.5)

@@ -164,7 +164,7 @@ class ModeSection(Section):
     increment_flank: bool = False
     increment_flank_with_footprint: bool = False
     shift_footprint: bool = False
-    shift_footprint_heuristic: bool = False
+    shift_footprint_heuristic: bool = True
     information_threshold: NonNegative = 0.1
     max_size: Positive | None = None
     energies: dict[str, list[float]] = {}

@@ -469,10 +469,17 @@ class PSAM(LayerSpec):
         if limit is not None and size > limit:
             msg = f"{self}: {size} positions would exceed max_kernel_size {limit}"
             raise ValueError(msg)
-        if size <= self.pairwise_distance or min(-left, -right) >= self.kernel_size:
+        if size <= self.pairwise_distance:
             msg = (
                 f"{self}: {size} positions are too few for pairwise_distance"
                 f" {self.pairwise_distance}; keep more, or choose a smaller distance"
+            )
+            raise ValueError(msg)
+        taken = max(0, -left) + max(0, -right)
+        if taken >= self.kernel_size:
+            msg = (
+                f"{self}: taking off {taken} positions leaves none of the"
+                f" {self.kernel_size} there are; keep at least one"
             )
             raise ValueError(msg)
         reach = (size - 1) * self.dilation + 1
