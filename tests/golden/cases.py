@@ -236,7 +236,7 @@ def build_model(name: str, dtype: torch.dtype) -> Model:
     case = read_case("core", name)
     alphabet = alphabet_of(case)
     specs = {key: _spec(key, dict(d), alphabet) for key, d in case["specs"].items()}
-    model = Model(specs, {}, [], [], [], [], loss=None)  # type: ignore[arg-type]
+    model = Model(specs, {}, [], [], [], [], loss=None)
     for description, result in zip(case["experiments"], case["results"], strict=True):
         table = table_of(
             description["table"], result["seqs"], result["counts"], alphabet

@@ -56,7 +56,7 @@ def random_texts(
 
 def table_of(
     texts: Sequence[str],
-    **arguments: Any,  # noqa: ANN401 - those of CountTable
+    **arguments: Any,
 ) -> CountTable:
     """Return a table of one column with a read for each probe."""
     alphabet = arguments.pop("alphabet", DNA)
@@ -67,7 +67,7 @@ def table_of(
 def psam_of(
     name: str,
     size: int,
-    **arguments: Any,  # noqa: ANN401 - those of PSAM
+    **arguments: Any,
 ) -> layers.PSAM:
     """Return a PSAM over DNA."""
     return layers.PSAM(size, alphabet=DNA, name=name, **arguments)
@@ -82,7 +82,7 @@ def conv_of(mode: Mode) -> layers.Conv1d:
 
 def spacing_of(
     modes: Sequence[Mode],
-    **arguments: Any,  # noqa: ANN401 - those of Spacing
+    **arguments: Any,
 ) -> Spacing:
     """Return the spacing of two modes."""
     first, second = modes
@@ -92,7 +92,7 @@ def spacing_of(
 def dimer_of(
     spacing: Spacing,
     modes: Sequence[Mode],
-    **arguments: Any,  # noqa: ANN401 - those of Cooperativity
+    **arguments: Any,
 ) -> Cooperativity:
     """Return the dimer of two modes."""
     first, second = modes

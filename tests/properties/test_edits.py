@@ -730,7 +730,7 @@ def optimizer_of(
     model: Workshop,
     loss: MultiExperimentLoss,
     folder: Path,
-    **arguments: Any,  # noqa: ANN401 - those of Optimizer
+    **arguments: Any,
 ) -> Optimizer[CountBatch]:
     for table in model.tables:
         two_columns(table)

@@ -172,7 +172,7 @@ def test_modes_are_scored_once_however_many_share_them(
 
     def counting(self: Mode, evaluation: object) -> Tensor:
         n_runs[self] += 1
-        return original(self, evaluation)  # type: ignore[arg-type]
+        return original(self, evaluation)
 
     monkeypatch.setattr(Mode, "evaluate_windows", counting)
     experiment(table.seqs)
@@ -208,7 +208,7 @@ def test_a_failing_mode_leaves_nothing_behind(monkeypatch: pytest.MonkeyPatch) -
     def failing(self: Mode, evaluation: object) -> Tensor:
         if self is modes[1]:
             raise ArithmeticError("not today")
-        return original(self, evaluation)  # type: ignore[arg-type]
+        return original(self, evaluation)
 
     with monkeypatch.context() as patch:
         patch.setattr(Mode, "evaluate_windows", failing)

@@ -190,7 +190,7 @@ def texts_of(seqs: Tensor) -> list[str]:
     return ["".join(symbols[code] for code in row) for row in seqs.tolist()]
 
 
-@given(probes(symbols="ACGT*"), st.integers(-3, 3), st.integers(-3, 3))
+@given(probes(shortest=7, symbols="ACGT*"), st.integers(-3, 3), st.integers(-3, 3))
 def test_pad_adds_any_letter_and_trims(drawn: Probes, left: int, right: int) -> None:
     spec = layers.PadSpec(DNA, left, right)
     layer = layers.Pad.from_spec(spec, drawn.table)
@@ -202,6 +202,13 @@ def test_pad_adds_any_letter_and_trims(drawn: Probes, left: int, right: int) -> 
     assert_close(layer(soft), as_soft(expected, soft))
     assert codes.shape[1] == layer.out_len(drawn.table.input_shape)
     assert spec.in_len(spec.out_len(20)) == 20
+
+
+def test_trimming_must_leave_a_letter() -> None:
+    table = table_of(["ACGT", "ACGTAC"])
+    layers.Pad.from_spec(layers.PadSpec(DNA, -1, -2), table)
+    with pytest.raises(ValueError, match="shortest read"):
+        layers.Pad.from_spec(layers.PadSpec(DNA, -2, -2), table)
 
 
 @given(

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 import torch
-from tests.unit.fits import DNA, fit_of, reads_of, table_of
 from torch import Tensor
 
 from pyprobound import Component, Mode, Transform, __version__, layers
@@ -22,6 +21,7 @@ from pyprobound.base import (
     undone_if_refused,
 )
 from pyprobound.errors import CheckpointError, PyProBoundError
+from tests.unit.fits import DNA, fit_of, reads_of, table_of
 
 # --- names and texts --------------------------------------------------------------
 
@@ -172,7 +172,7 @@ def test_a_checkpoint_says_when_and_by_what_it_was_written(tmp_path: Path) -> No
     assert fit.model.reload(str(tmp_path / "model.pt")) == metadata
 
 
-def test_every_parameter_and_structure_goes_round(tmp_path: Path) -> None:
+def test_every_parameter_and_structure_goes_round() -> None:
     psams = [
         layers.PSAM(k, DNA, name=n, pairwise_distance=1)
         for k, n in ((5, "a"), (4, "b"))
@@ -205,7 +205,7 @@ def test_every_parameter_and_structure_goes_round(tmp_path: Path) -> None:
 
 Spoil = Callable[[dict[str, Any]], object]
 SPOILT: dict[str, tuple[Spoil, str]] = {
-    "a list": (lambda content: list(content), "holds no state_dict and metadata"),
+    "a list": (list, "holds no state_dict and metadata"),
     "a bare state dict": (
         lambda content: content["state_dict"],
         "holds no state_dict and metadata",
@@ -250,7 +250,7 @@ def test_what_is_no_checkpoint_of_this_model_is_refused(
     fit.model.save(tmp_path / "model.pt")
     content = torch.load(tmp_path / "model.pt", weights_only=True)
     torch.save(spoil(content), tmp_path / "model.pt")
-    before = {key: value for key, value in fit.model.named_parameters()}
+    before = dict(fit.model.named_parameters())
     with pytest.raises(CheckpointError, match=message) as caught:
         fit.model.reload(tmp_path / "model.pt")
     assert str(caught.value).startswith(f"{tmp_path / 'model.pt'}: ")
@@ -267,7 +267,7 @@ def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
             read_checkpoint(tmp_path / name)
     with pytest.raises(CheckpointError, match="the checkpoint: not a readable"):
         read_checkpoint(io.BytesIO(b"PK"))
-    with pytest.raises(CheckpointError, match="nowhere.pt: no such file"):
+    with pytest.raises(CheckpointError, match=r"nowhere\.pt: no such file"):
         read_checkpoint(tmp_path / "nowhere.pt")
     with pytest.raises(PyProBoundError, match="cannot be written"):
         fit_of().model.save(tmp_path / "missing" / "model.pt")

@@ -56,6 +56,7 @@ def test_the_best_model_is_left_in_the_model_and_on_disk(tmp_path: Path) -> None
     best = optimizer.train_simultaneous()
     losses = [total(event) for event in fit.events]
     assert losses[-1] > min(losses) + 1e-3  # or there would be nothing to keep
+    assert best.dtype == torch.float64  # float32 would round what the next must beat
     assert best.item() == pytest.approx(min(losses), abs=1e-12)
     assert fit.loss() == pytest.approx(min(losses), abs=1e-12)
     assert on_disk(fit, tmp_path) == pytest.approx(min(losses), abs=1e-12)
@@ -327,6 +328,14 @@ def test_every_engine_lowers_the_loss(
     assert {p.dtype for p in fit.model.parameters()} == {dtype or torch.float32}
 
 
+@pytest.mark.parametrize("dimer", [True, False])
+def test_mixed_precision_lowers_the_loss_too(tmp_path: Path, *, dimer: bool) -> None:
+    fit = fit_of(layers.PSAM(5, DNA, name="a"), dimer=dimer)
+    best = fit.optimizer(tmp_path, use_amp=True, epochs=3).train_simultaneous()
+    assert best.item() < total(fit.events[0]) - 0.01
+    assert {p.dtype for p in fit.model.parameters()} == {torch.float32}
+
+
 def test_arguments_of_the_engine_are_handed_on(tmp_path: Path) -> None:
     seen: dict[str, Any] = {}
 
@@ -386,7 +395,9 @@ def test_training_at_once_lets_absent_bindings_enter(tmp_path: Path) -> None:
     assert sum(name.endswith("log_activity") for name in trained) == 2
     # Present ones are left alone.
     activities = [part.log_activity.item() for part in parts]
-    fit.optimizer(tmp_path / "..", checkpoint=io.BytesIO(), epochs=0)
+    again = fit.optimizer(tmp_path, checkpoint=tmp_path / "b.pt", output=io.StringIO())
+    again.epochs = 0
+    again.train_simultaneous()
     assert [part.log_activity.item() for part in parts] == activities
 
 

@@ -209,18 +209,37 @@ def test_flanks_that_only_a_validation_table_lacks_are_refused(tmp_path: Path) -
 
 
 def test_an_edit_that_does_not_fit_together_is_undone(tmp_path: Path) -> None:
+    psams = layers.PSAM(5, DNA, name="a"), layers.PSAM(4, DNA, name="b")
+    fit = fit_of(*psams, dimer=True)
+    optimizer = trained(fit, tmp_path)
+    before = state_of(fit)
+    # One of the two modes of the dimer alone: its tables and the other one stay.
+    call = Call(fit.modes[1].chain[0], "update_input_length", dict(BOTH))
+    with pytest.raises(ValueError, match="expected the same .* for both modes"):
+        apply_edit([call], fit.model, fit.tables)
+    assert_same_state(state_of(fit), before)
+    optimizer.check_length_consistency()
+
+
+def test_an_edit_that_is_interrupted_is_undone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     fit = fit_of(layers.PSAM(5, DNA, name="a"), layers.PSAM(4, DNA, name="b"))
     optimizer = trained(fit, tmp_path)
     before = state_of(fit)
-    lone = fit.modes[1].chain[0]
-    call = Call(lone, "update_input_length", dict(BOTH))  # behind the tables' back
-    fit.dimer = None
-    other = fit_of(layers.PSAM(5, DNA, name="a"), dimer=True)
-    broken = Call(other.modes[1].chain[0], "update_input_length", {"left_shift": -9})
-    with pytest.raises(ValueError, match="shortest"):
-        apply_edit([call, broken], fit.model, fit.tables)
+
+    def stop() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(fit.psams[1], "shift_heuristic", stop)
+    calls = [
+        Call(fit.modes[1], "update_read_length", dict(BOTH)),
+        Call(fit.psams[0], "update_footprint", dict(BOTH)),
+        Call(fit.psams[1], "shift_heuristic", {}),
+    ]
+    with pytest.raises(KeyboardInterrupt):
+        optimizer.greedy_search(Step(calls, greedy=True), torch.tensor(1.0))
     assert_same_state(state_of(fit), before)
-    optimizer.check_length_consistency()
 
 
 # --- greedy steps -----------------------------------------------------------------
