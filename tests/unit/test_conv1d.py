@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 import torch
-from tests.unit.fits import DNA, reads_of, table_of
 
 from pyprobound import CountTable
 from pyprobound.layers import PSAM, Conv1d
+from tests.unit.fits import DNA, reads_of, table_of
 
 
 def table(*, variable: bool = False) -> CountTable:

@@ -332,7 +332,7 @@ def test_every_engine_lowers_the_loss(
 def test_mixed_precision_lowers_the_loss_too(tmp_path: Path, *, dimer: bool) -> None:
     fit = fit_of(layers.PSAM(5, DNA, name="a"), dimer=dimer)
     best = fit.optimizer(tmp_path, use_amp=True, epochs=3).train_simultaneous()
-    assert best.item() < total(fit.events[0]) - 0.01
+    assert best.item() < total(fit.events[0]) - 0.002
     assert {p.dtype for p in fit.model.parameters()} == {torch.float32}
 
 

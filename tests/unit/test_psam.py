@@ -4,9 +4,9 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from tests.unit.fits import DNA
 
 from pyprobound.layers import PSAM
+from tests.unit.fits import DNA
 
 
 def test_betas_are_a_mapping_from_external_keys() -> None:
