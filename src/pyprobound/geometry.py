@@ -62,6 +62,8 @@ def resized(values: Tensor, old: Span, new: Span, dim: int) -> Tensor:
     shape[dim] = len(new)
     out = torch.zeros(shape, dtype=values.dtype, device=values.device)
     kept = old.overlap(new)
+    if len(kept) == 0:
+        return out
     source, target = old.slice_of(kept), new.slice_of(kept)
     out.narrow(dim, target.start, len(kept)).copy_(
         values.narrow(dim, source.start, len(kept))

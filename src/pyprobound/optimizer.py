@@ -33,7 +33,6 @@ from pyprobound.structure import (
     keep_contributions,
     modes_of,
     set_flank_lengths,
-    update_read_length,
 )
 from pyprobound.table import MultitaskLoader, Table, collate_batch_fn
 
@@ -441,7 +440,7 @@ class Optimizer(Generic[T]):
         finally:
             kept.restore(self.model, self._all_tables)
         self.print(f"\t\t{self.reason}; best loss {best:.7g}")
-        return torch.tensor(best)
+        return torch.tensor(best, dtype=torch.float64)
 
     def _is_over(self, epoch: int, last: float, current: float, waited: int) -> bool:
         trained = any(p.requires_grad for p in self.model.parameters())
@@ -577,8 +576,11 @@ class Optimizer(Generic[T]):
 
         Args:
             calls: Calls of `Mode.update_read_length`.
+
+        Raises:
+            ValueError: It is refused; nothing is changed then.
         """
-        update_read_length(calls, self.model, self._all_tables)
+        apply_edit(calls, self.model, self._all_tables)
 
     def train_sequential(
         self,

@@ -83,11 +83,12 @@ def apply_edit(
                 getattr(call.cmpt, call.fun)(**call.kwargs)
         model.settle()
         model.check_length_consistency()
-    except (ValueError, RuntimeError) as error:
+    except RuntimeError as error:
         before.restore(model, tables)
-        if isinstance(error, ValueError):
-            raise
         raise ValueError(str(error)) from error
+    except BaseException:  # an interruption must not leave half an edit either
+        before.restore(model, tables)
+        raise
 
 
 def update_read_length(

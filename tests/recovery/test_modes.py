@@ -101,7 +101,8 @@ def covariance_of_energies(
     # Packed position by position; the mean of each position is the gauge.
     centring = (torch.eye(4) - 1 / 4).double()
     project = torch.kron(torch.eye(n_betas // 4).double(), centring)
-    return project @ covariance[:n_betas, :n_betas] @ project.T
+    centred: Tensor = project @ covariance[:n_betas, :n_betas] @ project.T
+    return centred
 
 
 @pytest.mark.parametrize("seed", [0, 1])

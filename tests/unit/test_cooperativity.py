@@ -52,8 +52,8 @@ REFUSED: dict[str, tuple[Callable[[], object], str]] = {
     "other specifications": (
         lambda: Cooperativity(spacing(), mode(), mode("b")),
         (
-            r"mode_a \(Mode-a\) is made of other specifications than those of Spacing-a-b;"
-            r" build the spacing from Mode-a\.key\(\)"
+            r"mode_a \(Mode-a\) is made of other specifications than those of"
+            r" Spacing-a-b; build the spacing from Mode-a\.key\(\)"
         ),
     ),
     "a bias mode that is none": (
@@ -96,13 +96,13 @@ def test_a_spacing_holds_offsets_for_the_largest_mode_attached() -> None:
     Cooperativity(shared, first, second)
     assert shared.max_num_windows == 7
     assert shared.log_spacing.shape == (2, 13)
-    longer = [
-        Mode.from_psam(one.key()[0], table(12))  # type: ignore[arg-type]
-        for one in (first, second)
-    ]
+    psam_a, psam_b = first.key()[0], second.key()[0]
+    assert isinstance(psam_a, PSAM)
+    assert isinstance(psam_b, PSAM)
+    longer_a, longer_b = (Mode.from_psam(psam, table(12)) for psam in (psam_a, psam_b))
     with torch.no_grad():
         shared.log_spacing.copy_(torch.arange(26.0).reshape(2, 13))
-    Cooperativity(shared, *longer)
+    Cooperativity(shared, longer_a, longer_b)
     assert shared.max_num_windows == 10
     kept = shared.log_spacing[:, 3:-3]
     assert torch.equal(kept, torch.arange(26.0).reshape(2, 13))
@@ -117,19 +117,19 @@ def test_the_bias_is_trained_where_it_is_asked_for(*, train: bool) -> None:
     pair.unfreeze("hill")
     assert all(bias.requires_grad is train for bias in pair.log_posbias)
     assert pair.log_hill.requires_grad is train
-    assert not pair.spacing.log_spacing.requires_grad
+    before = pair.spacing.log_spacing.requires_grad
     pair.unfreeze("all")
-    assert pair.spacing.log_spacing.requires_grad
+    assert (before, pair.spacing.log_spacing.requires_grad) == (False, True)
     with pytest.raises(ValueError, match="cannot unfreeze 'spacing'"):
         pair.unfreeze("spacing")
 
 
 def test_hill_raises_every_pair_to_its_power() -> None:
     pair = dimer(train_hill=True)
-    assert pair.hill is not None
     seqs = table().seqs
-    plain = pair(seqs)
-    pair.log_hill.requires_grad_(requires_grad=False)
+    trained, plain = pair.hill, pair(seqs)
+    assert trained is not None
+    pair.freeze()
     assert pair.hill is None
     assert torch.allclose(pair(seqs), plain)
     with torch.no_grad():

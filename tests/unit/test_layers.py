@@ -24,6 +24,7 @@ from pyprobound.layers import (
     Roll,
     RollSpec,
 )
+from pyprobound.layers.layer import InMode, OutMode
 from tests.unit.fits import DNA, reads_of, table_of
 
 
@@ -31,6 +32,8 @@ def table(length: int = 9) -> CountTable:
     return table_of(reads_of(6, length=length))
 
 
+OUT_MODES: tuple[OutMode, ...] = ("min", "max", "shape")
+IN_MODES: tuple[InMode, ...] = ("min", "max")
 SPECS: dict[str, LayerSpec] = {
     "empty": EmptyLayerSpec(2, 4),
     "PSAM": PSAM(4, DNA),
@@ -50,11 +53,11 @@ SPECS: dict[str, LayerSpec] = {
 def test_lengths_are_alike_for_numbers_and_tensors(name: str) -> None:
     spec = SPECS[name]
     lengths = range(1, 14)
-    for mode in ("min", "max", "shape"):
+    for mode in OUT_MODES:
         each = [spec.out_len(length, mode) for length in lengths]
         assert spec.out_len(torch.tensor(list(lengths)), mode).tolist() == each
-        assert all(isinstance(length, int) and length >= 0 for length in each)
-    for mode in ("min", "max"):
+        assert min(each) >= 0
+    for mode in IN_MODES:
         for length in range(1, 6):
             number = spec.in_len(length, mode)
             tensor = spec.in_len(torch.tensor(length), mode)
