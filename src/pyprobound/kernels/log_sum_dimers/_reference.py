@@ -30,13 +30,13 @@ def log_sum_dimers(
 ) -> Tensor:
     """Sum over all pairs of windows; see the public function."""
     for windows in (windows_a, windows_b):
-        if 0 in windows.shape:
-            return logsumexp(windows, (1, 2))  # no probe, or no window and so no pair
+        if 0 in windows.shape[1:]:
+            return logsumexp(windows, (1, 2))  # no window, no pair
     a, b = windows_a.flatten(1), windows_b.flatten(1)  # (N, P), (N, Q)
     log_w = log_omega.transpose(2, 3).flatten(3, 4).flatten(1, 2)  # (G, P, Q)
     if hill is not None:
         log_w = scale_log(log_w, hill)
-    if group is None:
+    if group is None or len(a) == 0:
         return _one_group(a, b, log_w[0], hill, share=2)
     counts = group.bincount(minlength=len(log_w)).tolist()
     if len(a) in counts:
