@@ -36,7 +36,9 @@ def log_sum_dimers(
     log_w = log_omega.transpose(2, 3).flatten(3, 4).flatten(1, 2)  # (G, P, Q)
     if hill is not None:
         log_w = scale_log(log_w, hill)
-    if group is None or len(a) == 0:
+    if len(a) == 0:
+        return a.sum(1) + b.sum(1) + log_w.sum()  # nothing, made of everything
+    if group is None:
         return _one_group(a, b, log_w[0], hill, share=2)
     counts = group.bincount(minlength=len(log_w)).tolist()
     if len(a) in counts:
