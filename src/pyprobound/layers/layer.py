@@ -7,7 +7,7 @@ specifications: bindings with equal keys are trained together.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, TypeVar, cast
+from typing import Any, Literal, Protocol, cast
 from weakref import WeakSet
 
 from torch import Tensor, nn
@@ -18,7 +18,6 @@ from pyprobound.base import BindingOptim, Component, Shaped, Spec, Transform
 
 OutMode = Literal["min", "max", "shape"]
 InMode = Literal["min", "max"]
-T = TypeVar("T", int, Tensor)
 
 
 class LengthManager(Protocol):
