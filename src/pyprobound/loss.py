@@ -170,10 +170,19 @@ class BaseLoss(Component, abc.ABC, Generic[T]):
             ValueError: Their number differs from that of the components.
         """
         losses = torch.stack(self._mean_losses(list(batches)))
+        weights = self.weights_for(losses.detach())
+        return Loss((weights * losses).sum(), self.penalty())
+
+    def weights_for(self, losses: Tensor) -> Tensor:
+        """Return the weight of each mean loss, (components,).
+
+        With equalize_contribution it is the derivative of what is minimised.
+
+        Args:
+            losses: The components' mean losses, (components,).
+        """
         weights = losses.new_tensor(self.weights)
-        if self.equalize_contribution:
-            weights = _equalized(weights, losses.detach())
-        return Loss((weights * losses).sum(), self._penalty())
+        return _equalized(weights, losses) if self.equalize_contribution else weights
 
     def _mean_losses(self, batches: list[T]) -> list[Tensor]:
         if len(batches) != len(self.transforms):
@@ -189,7 +198,8 @@ class BaseLoss(Component, abc.ABC, Generic[T]):
             losses.append(total / normaliser if normaliser > 0 else total)
         return losses
 
-    def _penalty(self) -> Tensor:
+    def penalty(self) -> Tensor:
+        """Return the penalty of the whole model."""
         if self.dilute_regularization:
             return self.regularization(self)
         total = torch.zeros((), dtype=torch.float64)

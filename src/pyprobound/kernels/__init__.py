@@ -9,10 +9,14 @@ CUDA, differentiable (twice), and bounded in memory.
     log_sum              log Σ_{c,x} exp(h · windows)               (N,)
     log_sum_windows      both steps at once, windows never stored   (N,)
     log_sum_dimers       log Σ over all pairs of windows            (N,)
+    window_features      weighted sums of the letters in windows    (N, columns)
+
+(`window_features` is itself a derivative, and has none.)
 """
 
 from pyprobound.kernels.log_sum_dimers import log_sum_dimers
 from pyprobound.kernels.log_sum_windows import log_sum, log_sum_windows
+from pyprobound.kernels.window_features import window_features
 from pyprobound.kernels.window_scores import soft_window_scores, window_scores
 
 __all__ = [
@@ -20,5 +24,6 @@ __all__ = [
     "log_sum_dimers",
     "log_sum_windows",
     "soft_window_scores",
+    "window_features",
     "window_scores",
 ]

@@ -1,0 +1,10 @@
+"""Second-order fits of count tables: the Fisher information and a trust region.
+
+    CountObjective   loss, gradient and Fisher information of a model on its tables
+    TrustRegion      minimises such an objective, and says why it ended
+"""
+
+from pyprobound.fisher._objective import CountObjective, Moments, Quadratic
+from pyprobound.fisher._parameters import FreeParameters
+
+__all__ = ["CountObjective", "FreeParameters", "Moments", "Quadratic"]

@@ -1,0 +1,398 @@
+"""Scores of bindings and their derivatives, probe by probe.
+
+For a mode, with h the Hill coefficient, s the scores of windows and X the log sum,
+
+    π(x) = exp(h·s(x) − X),      ∂X/∂β = h Σ_x π(x) ∂s(x)/∂β,      ∂X/∂log h = h Σ π s
+
+and ∂s/∂β counts letters: the expected features under the posterior over windows. For a
+dimer, π runs over pairs of windows; its marginals are the posteriors of the two modes.
+Whatever has no such form is differentiated twice by autograd, one column at a time.
+"""
+
+import abc
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from pyprobound._chunking import chunk_length
+from pyprobound._evaluation import Evaluation
+from pyprobound._numerics import NEG_INF
+from pyprobound.base import Binding
+from pyprobound.cooperativity import Cooperativity
+from pyprobound.fisher._linear import Laid, LinearMap
+from pyprobound.fisher._parameters import FreeParameters
+from pyprobound.kernels import window_features
+from pyprobound.layers.conv1d import Conv1d
+from pyprobound.mode import Mode
+
+class ScoreDerivatives(abc.ABC):
+    """The derivatives of one binding's log scores.
+
+    Attributes:
+        binding: The binding.
+        columns: The free parameters on which it depends, ascending.
+    """
+
+    def __init__(self, binding: Binding, columns: Tensor) -> None:
+        """Note what is differentiated by what."""
+        self.binding = binding
+        self.columns = columns
+
+    @abc.abstractmethod
+    def of(self, seqs: Tensor, log_scores: Tensor) -> Tensor:
+        """Return the derivatives, (n, columns) float64.
+
+        Args:
+            seqs: (n, length) codes of some probes.
+            log_scores: (n,) their log scores at the current parameters.
+        """
+
+    @abc.abstractmethod
+    def bytes_per_probe(self, length: int) -> int:
+        """Bound the temporaries of one probe of so many letters."""
+
+def derivatives_of(
+    binding: Binding, free: FreeParameters, seqs: Tensor
+) -> ScoreDerivatives | None:
+    """Return the derivatives of a binding, None where it depends on nothing free.
+
+    Args:
+        binding: A mode, a dimer, or any other.
+        free: The free parameters.
+        seqs: Some probes of the table, from which positional biases are read.
+    """
+    columns = _columns(binding, free)
+    if len(columns) == 0:
+        return None
+    if isinstance(binding, Mode) and _is_plain_mode(binding):
+        return _ModeDerivatives(binding, free, columns, seqs)
+    if isinstance(binding, Cooperativity) and _is_plain_dimer(binding):
+        return _DimerDerivatives(binding, free, columns, seqs)
+    return _AutogradDerivatives(binding, free, columns)
+
+def _columns(binding: Binding, free: FreeParameters) -> Tensor:
+    known = [free.columns_of(parameter) for parameter in free.among(binding)]
+    if not known:
+        return torch.zeros(0, dtype=torch.int64)
+    columns = torch.cat(known).unique()
+    return columns[columns >= 0]
+
+def _is_plain_mode(mode: Mode) -> bool:
+    """Tell whether a mode ends in a PSAM sliding along letters, as it is written."""
+    last = mode.chain[-1]
+    return (
+        type(mode).evaluate is Mode.evaluate
+        and type(mode).evaluate_windows is Mode.evaluate_windows
+        and isinstance(last, Conv1d)
+        and type(last).forward is Conv1d.forward
+        and type(last).log_sum is Conv1d.log_sum
+        and last.alphabet is not None
+        and not any(list(layer.parameters()) for layer in mode.chain[:-1])
+    )
+
+def _is_plain_dimer(dimer: Cooperativity) -> bool:
+    return (
+        type(dimer).evaluate is Cooperativity.evaluate
+        and _is_plain_mode(dimer.mode_a)
+        and _is_plain_mode(dimer.mode_b)
+    )
+
+# --- modes -------------------------------------------------------------------------
+
+class _WindowDerivatives:
+    """The derivatives of a weighted sum of the window scores of a PSAM."""
+
+    def __init__(
+        self, mode: Mode, free: FreeParameters, columns: Tensor, seqs: Tensor
+    ) -> None:
+        conv = mode.chain[-1]
+        assert isinstance(conv, Conv1d)
+        self.mode, self.conv, self._n_columns = mode, conv, len(columns)
+        with torch.enable_grad():
+            filters, bias = conv._filters()  # noqa: SLF001 the layer's own reading
+            codes = mode.evaluate_input(Evaluation(seqs[:1]))
+            posbias, _ = conv._bias_of(codes)  # noqa: SLF001
+            flat = torch.cat([weights.flatten() for weights in filters])
+            maps = [LinearMap.of(part, free) for part in (flat, bias)]
+            if posbias is not None:
+                maps.append(LinearMap.of(posbias, free))
+        device = bias.device
+        laid = [each.laid(columns, device) for each in maps]
+        self._filters, self._bias = laid[:2]
+        self._posbias = laid[2] if len(laid) > 2 and len(maps[2].entry) else None
+        self._has_bias = len(maps[1].entry) > 0
+        self._has_filters = len(maps[0].entry) > 0
+        self._shapes = [weights.shape for weights in filters]
+        self._places = self._places_of(self._filters, device)
+        assert conv.alphabet is not None
+        self._embedding = conv.alphabet.embedding(torch.float64).to(device)
+
+    def _places_of(self, filters: Laid, device: torch.device) -> list[Tensor]:
+        """Return the column of each entry, or a number for each if columns mix them."""
+        sizes = [shape.numel() for shape in self._shapes]
+        places = filters.places
+        if places is None:
+            places = torch.arange(sum(sizes), device=device)
+        return [
+            part.view(shape)
+            for part, shape in zip(torch.split(places, sizes), self._shapes, strict=True)
+        ]
+
+    def add(self, codes: Tensor, weights: Tensor, out: Tensor) -> None:
+        """Add Σ_x w(x) ∂s(x)/∂θ of each probe.
+
+        Args:
+            codes: (n, length) what the PSAM slides along.
+            weights: (n, channels, windows), 0 where a window is absent.
+            out: (n, columns + 1).
+        """
+        if self._has_filters:
+            matrix = self._filters.matrix
+            n_entries = self._n_columns + 1 if matrix is None else len(matrix)
+            features = window_features(
+                codes,
+                weights,
+                self._places,
+                self._embedding,
+                n_entries,
+                dilation=self.conv.layer_spec.dilation,
+            )
+            if matrix is None:
+                out += features
+            else:
+                out[:, :-1] += features @ matrix
+        if self._has_bias:
+            self._bias.add(weights.sum(2), out)
+        if self._posbias is not None:
+            _, group = self.conv._bias_of(codes)  # noqa: SLF001
+            self._posbias.add_grouped(weights.flatten(1), group, out)
+
+    def bytes_per_probe(self, length: int) -> int:
+        """Bound the temporaries of one probe."""
+        n_entries = sum(shape.numel() for shape in self._shapes)
+        windows = self.conv.out_channels * length
+        return 8 * (2 * n_entries + 4 * windows + 2 * self._n_columns)
+
+class _ModeDerivatives(ScoreDerivatives):
+    """A PSAM summed over windows."""
+
+    def __init__(
+        self, mode: Mode, free: FreeParameters, columns: Tensor, seqs: Tensor
+    ) -> None:
+        super().__init__(mode, columns)
+        self._mode = mode
+        self._windows = _WindowDerivatives(mode, free, columns, seqs)
+        self._hill = _place(free.column_of(mode.log_hill), columns)
+
+    def of(self, seqs: Tensor, log_scores: Tensor) -> Tensor:
+        """Return the derivatives, (n, columns) float64."""
+        with torch.no_grad():
+            evaluation = Evaluation(seqs)
+            codes = evaluation(self._mode.evaluate_input)
+            scores = evaluation(self._mode.evaluate_windows)
+            hill = self._mode.hill
+            scaled = scores if hill is None else hill * scores
+            weights = _posterior(scaled, log_scores)
+            out = _empty(seqs, self.columns)
+            if self._hill is not None:
+                present = scaled.masked_fill(weights == 0, 0.0)
+                out[:, self._hill] = (weights * present).sum((1, 2), dtype=out.dtype)
+            if hill is not None:
+                weights = hill * weights
+            self._windows.add(codes, weights, out)
+        return out[:, :-1]
+
+    def bytes_per_probe(self, length: int) -> int:
+        """Bound the temporaries of one probe."""
+        return self._windows.bytes_per_probe(length)
+
+class _DimerDerivatives(ScoreDerivatives):
+    """Two PSAMs summed over pairs of windows."""
+
+    def __init__(
+        self, dimer: Cooperativity, free: FreeParameters, columns: Tensor, seqs: Tensor
+    ) -> None:
+        super().__init__(dimer, columns)
+        self._dimer = dimer
+        modes = [dimer.mode_a, dimer.mode_b]
+        self._windows = [
+            _WindowDerivatives(mode, free, columns, seqs)
+            if len(_columns(mode, free))
+            else None
+            for mode in modes
+        ]
+        self._hill = _place(free.column_of(dimer.log_hill), columns)
+        with torch.enable_grad():
+            dimer.settle()
+            self._omega_map: Laid | None = None
+            bias = [b for b in dimer.log_posbias if free.has(b)]
+            if bias or free.has(dimer.spacing.log_spacing):
+                log_omega = _omega_of_all_groups(dimer, seqs)
+                found = LinearMap.of(log_omega, free)
+                self._omega_map = found.laid(columns, log_omega.device)
+
+    def of(self, seqs: Tensor, log_scores: Tensor) -> Tensor:
+        """Return the derivatives, (n, columns) float64."""
+        dimer = self._dimer
+        with torch.no_grad():
+            evaluation = Evaluation(seqs)
+            log_omega, group = _omega_and_group(dimer, evaluation)
+            first = evaluation(dimer.mode_a.evaluate_windows)
+            second = evaluation(dimer.mode_b.evaluate_windows)
+            pairs = first[:, :, None, :, None] + second[:, None, :, None, :]
+            pairs = pairs + (log_omega if group is None else log_omega[group])
+            hill = dimer.hill
+            scaled = pairs if hill is None else hill * pairs
+            weights = _posterior(scaled, log_scores)
+            out = _empty(seqs, self.columns)
+            if self._hill is not None:
+                present = scaled.masked_fill(weights == 0, 0.0)
+                out[:, self._hill] = (weights * present).sum(
+                    (1, 2, 3, 4), dtype=out.dtype
+                )
+            if hill is not None:
+                weights = hill * weights
+            modes = dimer.mode_a, dimer.mode_b
+            for mode, own, others in zip(
+                modes, self._windows, ((2, 4), (1, 3)), strict=True
+            ):
+                if own is not None:
+                    codes = evaluation(mode.evaluate_input)
+                    own.add(codes, weights.sum(others), out)
+            if self._omega_map is not None:
+                self._omega_map.add_grouped(weights.flatten(1), group, out)
+        return out[:, :-1]
+
+    def bytes_per_probe(self, length: int) -> int:
+        """Bound the temporaries of one probe."""
+        first, second = self._dimer.mode_a, self._dimer.mode_b
+        windows_a = first.out_channels * first.out_len(length)
+        windows_b = second.out_channels * second.out_len(length)
+        own = [w.bytes_per_probe(length) for w in self._windows if w is not None]
+        return 8 * (4 * windows_a * windows_b + 2 * len(self.columns)) + sum(own)
+
+def _omega_of_all_groups(dimer: Cooperativity, seqs: Tensor) -> Tensor:
+    """Return log ω of every group of probes, (groups, Sa, Sb, La, Lb), differentiable.
+
+    Groups are all combinations of lengths (and one more without bias), where the bias
+    depends on them.
+    """
+    spacing = dimer.spacing.get_log_spacing_matrix(*_window_numbers(dimer, seqs))
+    if not dimer._is_biased:  # noqa: SLF001 the dimer's own reading
+        return spacing[None]
+    n_a, n_b = spacing.shape[-2:]
+    bias = dimer._concatenated()  # noqa: SLF001
+    flat = bias.flatten(0, 1)
+    if len(flat) > 1:
+        flat = torch.nn.functional.pad(flat, (0, 0, 0, 0, 0, 1))
+    return dimer._read(flat)[..., :n_a, :n_b] + spacing  # noqa: SLF001
+
+def _window_numbers(dimer: Cooperativity, seqs: Tensor) -> tuple[int, int]:
+    length = seqs.shape[-1]
+    return dimer.mode_a.out_len(length), dimer.mode_b.out_len(length)
+
+def _omega_and_group(
+    dimer: Cooperativity, evaluation: Evaluation
+) -> tuple[Tensor, Tensor | None]:
+    """Return log ω of every group, and the group of each probe."""
+    log_omega = _omega_of_all_groups(dimer, evaluation.seqs)
+    if len(log_omega) == 1:
+        return log_omega, None
+    n_b = dimer._concatenated().shape[1]  # noqa: SLF001
+    groups = []
+    known = torch.ones(len(evaluation.seqs), dtype=torch.bool, device=log_omega.device)
+    for mode in (dimer.mode_a, dimer.mode_b):
+        lengths = evaluation(mode.evaluate_lengths)
+        low, high = mode.min_input_length, mode.max_input_length
+        known &= (lengths >= low) & (lengths <= high)
+        groups.append(lengths - low)
+    group = torch.where(known, groups[0] * n_b + groups[1], len(log_omega) - 1)
+    return log_omega, group
+
+def _place(column: int | None, columns: Tensor) -> int | None:
+    return None if column is None else int(torch.searchsorted(columns, column))
+
+def _empty(seqs: Tensor, columns: Tensor) -> Tensor:
+    """Return zeros (n, columns + 1): the last one takes what has no column."""
+    shape = (len(seqs), len(columns) + 1)
+    return torch.zeros(shape, dtype=torch.float64, device=seqs.device)
+
+def _posterior(scaled: Tensor, log_scores: Tensor) -> Tensor:
+    """Return exp(scaled − log sum), 0 where there is nothing to sum."""
+    nothing = log_scores == NEG_INF
+    total = log_scores.masked_fill(nothing, 0.0).to(scaled.dtype)
+    lead = (-1, *[1] * (scaled.ndim - 1))
+    return (scaled - total.view(lead)).exp()
+
+# --- anything else -----------------------------------------------------------------
+
+class _AutogradDerivatives(ScoreDerivatives):
+    """Any binding: columns by differentiating twice.
+
+    g(u) = Σ_i u_i ∂X_i/∂θ is linear in u, so that ∂g_p/∂u is the column of θ_p.
+    """
+
+    def __init__(self, binding: Binding, free: FreeParameters, columns: Tensor) -> None:
+        super().__init__(binding, columns)
+        self._tensors = free.among(binding)
+        known = [free.columns_of(parameter) for parameter in self._tensors]
+        self._places = [
+            (index, int(entry), int(torch.searchsorted(columns, column[entry])))
+            for index, column in enumerate(known)
+            for entry in (column >= 0).nonzero().squeeze(1)
+        ]
+
+    def of(self, seqs: Tensor, log_scores: Tensor) -> Tensor:  # noqa: ARG002 not needed
+        """Return the derivatives, (n, columns) float64."""
+        out = _empty(seqs, self.columns)
+        with torch.enable_grad():
+            values = Evaluation(seqs)(self.binding.evaluate)
+        for column, derivative in columns_of(values, self._tensors, self._places):
+            out[:, column] = derivative
+        return out[:, :-1]
+
+    def bytes_per_probe(self, length: int) -> int:  # noqa: ARG002 the model knows
+        """Bound the temporaries of one probe."""
+        return 8 * (4 * self.binding.max_embedding_size() + len(self.columns))
+
+def columns_of(
+    values: Tensor,
+    tensors: Sequence[Tensor],
+    places: Sequence[tuple[int, int, int]],
+) -> list[tuple[int, Tensor]]:
+    """Return the derivatives of values with respect to single entries.
+
+    Args:
+        values: Any shape, each of them independent of the others.
+        tensors: What they were made of.
+        places: (tensor, entry, column) of the entries.
+
+    Returns:
+        Column and derivative, shaped as `values`, of each entry.
+    """
+    if not values.requires_grad:
+        return []
+    with torch.enable_grad():
+        u = torch.zeros_like(values, requires_grad=True)
+        gradients = torch.autograd.grad(
+            values, tensors, u, create_graph=True, allow_unused=True
+        )
+    found = []
+    for index, entry, column in places:
+        gradient = gradients[index]
+        if gradient is None or not gradient.requires_grad:
+            continue
+        (derivative,) = torch.autograd.grad(
+            gradient.flatten()[entry], u, retain_graph=True, allow_unused=True
+        )
+        if derivative is not None:
+            found.append((column, derivative.detach()))
+    return found
+
+def in_chunks(
+    n_probes: int, bytes_per_probe: int, device: torch.device
+) -> list[slice]:
+    """Return the pieces in which probes are worked through."""
+    step = chunk_length(bytes_per_probe, device)
+    return [slice(i, min(i + step, n_probes)) for i in range(0, n_probes, step)]

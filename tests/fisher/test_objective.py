@@ -1,0 +1,37 @@
+"""The loss, its gradient and its Fisher information agree with autograd."""
+
+import pytest
+import torch
+
+from pyprobound.fisher import CountObjective
+from tests.fisher.models import CASES, brute_force
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_information_is_that_of_every_probe_differentiated_by_itself(name: str) -> None:
+    model, tables = CASES[name]()
+    objective = CountObjective(model, tables)
+    quadratic = objective.quadratic()
+    information, _ = brute_force(model, tables)
+    _, _, curvature = objective.penalty()
+    torch.testing.assert_close(
+        quadratic.curvature - curvature, information, rtol=1e-8, atol=1e-10
+    )
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_loss_and_gradient_are_the_models(name: str) -> None:
+    model, tables = CASES[name]()
+    model.lambda_l2, model.lambda_l1, model.exponential_bound = 0.01, 0.003, 3.0
+    objective = CountObjective(model, tables)
+    quadratic = objective.quadratic()
+    loss = model(tables)
+    total = loss.negloglik + loss.regularization
+    free = objective.free
+    expected = torch.autograd.grad(total, free.tensors, allow_unused=True)
+    for found in (quadratic.loss, objective.loss()):
+        torch.testing.assert_close(found.negloglik, loss.negloglik.detach())
+        torch.testing.assert_close(found.regularization, loss.regularization.detach())
+    torch.testing.assert_close(
+        quadratic.gradient, free.gather(expected), rtol=1e-8, atol=1e-10
+    )
