@@ -6,5 +6,12 @@
 
 from pyprobound.fisher._objective import CountObjective, Moments, Quadratic
 from pyprobound.fisher._parameters import FreeParameters
+from pyprobound.fisher._trust_region import TrustRegion
 
-__all__ = ["CountObjective", "FreeParameters", "Moments", "Quadratic"]
+__all__ = [
+    "CountObjective",
+    "FreeParameters",
+    "Moments",
+    "Quadratic",
+    "TrustRegion",
+]

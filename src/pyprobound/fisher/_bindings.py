@@ -15,7 +15,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from pyprobound._chunking import chunk_length
+from pyprobound._chunking import memory_budget
 from pyprobound._evaluation import Evaluation
 from pyprobound._numerics import NEG_INF
 from pyprobound.base import Binding
@@ -25,6 +25,9 @@ from pyprobound.fisher._parameters import FreeParameters
 from pyprobound.kernels import window_features
 from pyprobound.layers.conv1d import Conv1d
 from pyprobound.mode import Mode
+MOST_PROBES = 4096
+"""Probes worked on at once: what is made of them should stay in the cache."""
+
 
 class ScoreDerivatives(abc.ABC):
     """The derivatives of one binding's log scores.
@@ -390,9 +393,7 @@ def columns_of(
             found.append((column, derivative.detach()))
     return found
 
-def in_chunks(
-    n_probes: int, bytes_per_probe: int, device: torch.device
-) -> list[slice]:
+def in_chunks(n_probes: int, bytes_per_probe: int) -> list[slice]:
     """Return the pieces in which probes are worked through."""
-    step = chunk_length(bytes_per_probe, device)
+    step = min(MOST_PROBES, max(1, memory_budget() // max(1, 4 * bytes_per_probe)))
     return [slice(i, min(i + step, n_probes)) for i in range(0, n_probes, step)]

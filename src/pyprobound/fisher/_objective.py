@@ -157,7 +157,7 @@ class CountObjective:
             curvature += _second(slopes, self.free)
         if self.model.lambda_l1 > 0:
             curvature += torch.diag(self._parabolas())
-        return value.detach(), gradient, _semidefinite(curvature)
+        return value.detach(), gradient, (curvature + curvature.T) / 2
 
     def _parabolas(self) -> Tensor:
         """Return λ₁ / |θ| times how often each parameter is counted, (P,)."""
@@ -205,17 +205,6 @@ def _second(slopes: Sequence[Tensor | None], free: FreeParameters) -> Tensor:
     return result
 
 
-def _semidefinite(matrix: Tensor) -> Tensor:
-    """Return the matrix without the directions in which it curves downwards."""
-    symmetric = (matrix + matrix.T) / 2
-    if not bool(symmetric.isfinite().all()):
-        return symmetric
-    values, vectors = torch.linalg.eigh(symmetric)
-    if len(values) == 0 or float(values[0]) >= 0:
-        return symmetric
-    return (vectors * values.clamp(min=0)) @ vectors.T
-
-
 # --- one table ---------------------------------------------------------------------
 
 
@@ -230,6 +219,7 @@ class _Table:
         if self._seqs.ndim == 1:
             self._seqs, self._counts = self._seqs[None], self._counts[None]
         self._n_reads = float(self._counts.sum(dtype=torch.float64))
+        self._by_round = self._counts.to(torch.float64).T.contiguous()  # (R, N)
         self._is_plain = is_plain(experiment)
         self._scores: Tensor | None = None
         self._point: Tensor | None = None
@@ -252,15 +242,15 @@ class _Table:
         """Return the mean loss at the current parameters."""
         if not self._is_plain:
             total = 0.0
-            for rows in in_chunks(len(self._seqs), self._cost, self._seqs.device):
-                log_p = self._experiment(self._seqs[rows]).double()
-                total += _loss_of(log_p, self._counts[rows].to(log_p))
+            for rows in in_chunks(len(self._seqs), self._cost):
+                log_p = self._experiment(self._seqs[rows]).double().T
+                total += _loss_of(log_p, self._by_round[:, rows])
             return self.mean_loss(total)
         scores = self._scores_now()
         total = 0.0
-        for rows in in_chunks(len(scores), 64 * self._width, scores.device):
-            shares = self._selection.shares(scores[rows], derivatives=False)
-            total += _loss_of(shares.log_p, self._counts[rows].to(shares.log_p))
+        for rows in in_chunks(len(self._seqs), 64 * self._width):
+            shares = self._selection.shares(scores[:, rows], derivatives=False)
+            total += _loss_of(shares.log_p, self._by_round[:, rows])
         return self.mean_loss(total)
 
     @property
@@ -274,7 +264,7 @@ class _Table:
         return n_rounds * (len(self._selection.bindings) + 4)
 
     def _scores_now(self) -> Tensor:
-        """Return the scores of all bindings, (N, bindings) float64."""
+        """Return the scores of all bindings, (bindings, N) float64."""
         point = self._free.get()
         if self._scores is not None and self._point is not None:
             if torch.equal(point, self._point):
@@ -283,7 +273,7 @@ class _Table:
         else:
             changing = [True] * len(self._derivatives)
             self._scores = torch.empty(
-                (len(self._seqs), len(changing)),
+                (len(changing), len(self._seqs)),
                 dtype=torch.float64,
                 device=self._seqs.device,
             )
@@ -294,7 +284,7 @@ class _Table:
                 rows = slice(start, start + PROBES)
                 evaluation = Evaluation(self._seqs[rows])
                 for index, binding in wanted:
-                    self._scores[rows, index] = evaluation(binding.evaluate).double()
+                    self._scores[index, rows] = evaluation(binding.evaluate).double()
         self._point = point
         return self._scores
 
@@ -322,13 +312,13 @@ class _Table:
         cost = sum(d.bytes_per_probe(length) for _, d in live)
         n_keys = len(self._selection.bindings) + len(self._free)
         cost += 8 * self._counts.shape[1] * 4 * min(n_keys, 64)
-        for rows in in_chunks(len(scores), cost, scores.device):
-            counts = self._counts[rows].to(scores)
-            shares = self._selection.shares(scores[rows], derivatives=True)
+        for rows in in_chunks(len(self._seqs), cost):
+            counts = self._by_round[:, rows]
+            shares = self._selection.shares(scores[:, rows], derivatives=True)
             pull = _Pull.of(shares, counts, [i for i, _ in live])
             total.add_fit(shares.log_p, counts)
             blocks = [
-                (d.columns, d.of(self._seqs[rows], scores[rows, i])) for i, d in live
+                (d.columns, d.of(self._seqs[rows], scores[i, rows])) for i, d in live
             ]
             pull.add_to(total, blocks)
 
@@ -342,21 +332,17 @@ class _Table:
             for index, column in enumerate(known)
             for entry in (column >= 0).nonzero().squeeze(1)
         ]
-        for rows in in_chunks(len(self._seqs), self._cost, self._seqs.device):
+        for rows in in_chunks(len(self._seqs), self._cost):
             with torch.enable_grad():
                 log_p = self._experiment(self._seqs[rows])
-            counts = self._counts[rows].to(log_p).double()
-            jacobian = torch.zeros((*log_p.shape, len(columns)), dtype=torch.float64)
+            counts = self._by_round[:, rows]
+            jacobian = counts.new_zeros((len(columns), *counts.shape))
             for place, derivative in columns_of(log_p, self._tensors, places):
-                jacobian[..., place] = derivative.double()
-            log_p = log_p.detach().double()
+                jacobian[place] = derivative.T
+            log_p = log_p.detach().double().T
             total.add_fit(log_p, counts)
-            p, reads = _expected(log_p, counts)
-            pulled = _centred(jacobian, p) * (reads * p)[..., None]
-            residual = reads * p - _possible(counts, log_p)
-            total.add_gradient(columns, (jacobian * residual[..., None]).sum((0, 1)))
-            flat = jacobian.flatten(0, 1)
-            total.add_block(columns, columns, flat.T @ pulled.flatten(0, 1))
+            own = _Pull.made(jacobian, log_p, counts, [], columns)
+            own.add_to(total, [])
 
 
 def _loss_of(log_p: Tensor, counts: Tensor) -> float:
@@ -366,18 +352,13 @@ def _loss_of(log_p: Tensor, counts: Tensor) -> float:
 
 def _possible(counts: Tensor, log_p: Tensor) -> Tensor:
     """Return the counts, 0 where no round can contain the probe."""
-    nowhere = (log_p == NEG_INF).all(1, keepdim=True)
+    nowhere = (log_p == NEG_INF).all(0)
     return counts.masked_fill(nowhere, 0.0)
 
 
 def _expected(log_p: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
-    """Return p (n, R) and the reads (n, 1) of each probe that can be."""
-    return log_p.exp(), _possible(counts, log_p).sum(1, keepdim=True)
-
-
-def _centred(jacobian: Tensor, p: Tensor) -> Tensor:
-    """Return the derivatives of logits (n, R, P) less their mean over rounds."""
-    return jacobian - (jacobian * p[..., None]).sum(1, keepdim=True)
+    """Return p (R, n) and the reads (n,) of each probe that can be."""
+    return log_p.exp(), _possible(counts, log_p).sum(0)
 
 
 @dataclass
@@ -403,7 +384,7 @@ class _Sums:
         may_be = expected > 0
         misfit = (counts - expected).square() / expected.masked_fill(~may_be, 1.0)
         self.chi2 += float(misfit.masked_fill(~may_be, 0.0).sum())
-        freedom = may_be.sum(1) - 1
+        freedom = may_be.sum(0) - 1
         self.freedom += int(freedom.clamp(min=0).sum())
 
     def add_gradient(self, columns: Tensor, values: Tensor) -> None:
@@ -423,9 +404,9 @@ class _Pull:
     Attributes:
         live: Bindings that depend on parameters.
         columns: The free parameters that enter the selection itself.
-        jacobian: (live + columns, n, R), the derivatives of the logits.
+        jacobian: (live + columns, R, n), the derivatives of the logits.
         weighted: The same, multiplied with K (diag p − p pᵀ).
-        residual: (n, R) K p − k.
+        residual: (R, n) K p − k.
     """
 
     live: list[int]
@@ -438,19 +419,30 @@ class _Pull:
     def of(cls, shares: Shares, counts: Tensor, live: list[int]) -> "_Pull":
         own = sorted({-1 - key for sparse in shares.logits for key in sparse if key < 0})
         keys = [*live, *(-1 - column for column in own)]
-        p, reads = _expected(shares.log_p, counts)
-        zero = torch.zeros_like(p[:, 0])
-        jacobian = torch.stack(
-            [
-                torch.stack([sparse.get(key, zero) for sparse in shares.logits], 1)
-                for key in keys
-            ]
-        )
-        mean = (jacobian * p).sum(2, keepdim=True)
+        jacobian = counts.new_zeros((len(keys), *counts.shape))
+        for column, key in zip(jacobian, keys, strict=True):
+            for row, sparse in zip(column, shares.logits, strict=True):
+                if key in sparse:
+                    row.copy_(sparse[key])
+        columns = torch.tensor(own).long()
+        return cls.made(jacobian, shares.log_p, counts, live, columns)
+
+    @classmethod
+    def made(
+        cls,
+        jacobian: Tensor,
+        log_p: Tensor,
+        counts: Tensor,
+        live: list[int],
+        columns: Tensor,
+    ) -> "_Pull":
+        """Return the pull of probes whose logits have these derivatives."""
+        p, reads = _expected(log_p, counts)
         expected = reads * p
-        residual = expected - _possible(counts, shares.log_p)
-        weighted = (jacobian - mean) * expected
-        return cls(live, torch.tensor(own).long(), jacobian, weighted, residual)
+        weighted = jacobian - (jacobian * p).sum(1, keepdim=True)
+        weighted *= expected
+        residual = expected - _possible(counts, log_p)
+        return cls(live, columns, jacobian, weighted, residual)
 
     def add_to(
         self, total: _Sums, blocks: Sequence[tuple[Tensor, Tensor]]
@@ -462,7 +454,7 @@ class _Pull:
             blocks: For each live binding its columns and its derivatives (n, columns).
         """
         n_live = len(self.live)
-        slopes = (self.jacobian * self.residual).sum(2)  # (keys, n)
+        slopes = (self.jacobian * self.residual).sum(1)  # (keys, n)
         outer = self.jacobian[n_live:].flatten(1)
         total.add_gradient(self.columns, slopes[n_live:].sum(1))
         total.add_block(
@@ -470,7 +462,7 @@ class _Pull:
         )
         for i, (columns, derivatives) in enumerate(blocks):
             total.add_gradient(columns, slopes[i] @ derivatives)
-            coupling = (self.weighted * self.jacobian[i]).sum(2)  # (keys, n)
+            coupling = (self.weighted * self.jacobian[i]).sum(1)  # (keys, n)
             across = coupling[n_live:] @ derivatives  # (own, columns)
             total.add_block(self.columns, columns, across)
             total.add_block(columns, self.columns, across.T)

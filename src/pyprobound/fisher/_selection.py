@@ -31,7 +31,7 @@ class Shares:
     """What a selection makes of some probes.
 
     Attributes:
-        log_p: (n, rounds) log shares; −∞ where a round cannot contain a probe.
+        log_p: (rounds, n) log shares; −∞ where a round cannot contain a probe.
         logits: For each round its derivatives, by key: a binding's index, or −1 − the
             column of a free parameter. Empty if they were not asked for.
     """
@@ -82,7 +82,7 @@ class Selection:
         """Return the shares of the observed rounds.
 
         Args:
-            scores: (n, bindings) log scores, float64.
+            scores: (bindings, n) log scores, float64.
             derivatives: Whether to take them.
         """
         known: dict[int, tuple[Tensor, Sparse]] = {
@@ -103,10 +103,10 @@ class Selection:
             if derivatives and column is not None:
                 sparse = sparse | {-1 - column: torch.ones_like(value)}
             logits.append(sparse)
-        stacked = torch.stack(outputs, 1)
-        nowhere = (stacked == NEG_INF).all(1, keepdim=True)
-        log_p = stacked.masked_fill(nowhere, 0.0).log_softmax(1)
-        return Shares(log_p.masked_fill(nowhere, NEG_INF), logits)
+        stacked = torch.stack(outputs)
+        total = logsumexp(stacked, 0)
+        # A probe that no round can contain: −∞ in all of them.
+        return Shares(stacked - total.masked_fill(total == NEG_INF, 0.0), logits)
 
     def _aggregate(
         self, aggregate: Aggregate, scores: Tensor, derivatives: bool
@@ -115,18 +115,18 @@ class Selection:
         parts = self._parts[id(aggregate)]
         log_total = _double(aggregate.log_target_concentration)
         if not parts:
-            return scores.new_full((len(scores),), NEG_INF) + log_total, {}
+            return torch.full_like(scores[0], NEG_INF), {}
         where = [self._index[id(part.binding)] for part in parts]
         log_alpha = torch.stack([_double(part.log_activity) for part in parts])
-        terms = scores[:, where] + log_alpha.to(scores)
-        log_sum = logsumexp(terms, 1)
+        terms = scores[where] + log_alpha.to(scores)[:, None]
+        log_sum = logsumexp(terms, 0)
         log_z = log_sum + log_total
         if not derivatives:
             return log_z, {}
         nothing = log_sum == NEG_INF
-        shares = (terms - log_sum.masked_fill(nothing, 0.0)[:, None]).exp()
+        shares = (terms - log_sum.masked_fill(nothing, 0.0)).exp()
         sparse: Sparse = {}
-        for share, index, part in zip(shares.unbind(1), where, parts, strict=True):
+        for share, index, part in zip(shares.unbind(), where, parts, strict=True):
             sparse[index] = share
             column = self._free.column_of(part.log_activity)
             if column is not None:
@@ -146,7 +146,7 @@ class Selection:
     ) -> tuple[Tensor, Sparse]:
         """Return the log enrichment over the reference round, and its derivatives."""
         if not isinstance(each, Round):
-            return torch.zeros_like(scores[:, 0]), {}
+            return torch.zeros_like(scores[0]), {}
         log_z, sparse = known[id(each.aggregate)]
         module = self._enrichments[id(each)]
         own = {

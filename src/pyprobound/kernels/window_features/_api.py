@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from pyprobound.kernels._backends import implementation
 from pyprobound.kernels.window_features import _reference
 
 
@@ -50,11 +51,8 @@ def window_features(
         (len(seqs), n_columns), dtype=torch.float64, device=weights.device
     )
     if n_windows and len(seqs):
-        function = _implementation(weights.device)
-        function(seqs, weights, places, embedding, out, dilation)
+        module = implementation("window_features", weights.device, weights.numel())
+        (module or _reference).window_features(
+            seqs, weights, places, embedding, out, dilation
+        )
     return out
-
-
-def _implementation(device: torch.device) -> _reference.Kernel:
-    """Return what computes it on a device."""
-    return _reference.window_features

@@ -5,12 +5,10 @@
 f[p, a] is the fraction of letter a at position p.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from torch import Tensor
 from torch.nn import functional
-
-Kernel = Callable[[Tensor, Tensor, Sequence[Tensor], Tensor, Tensor, int], None]
 
 
 def window_features(

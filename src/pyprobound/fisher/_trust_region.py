@@ -1,0 +1,230 @@
+"""Newton steps with the Fisher information, as long as they can be trusted.
+
+A step s minimises the parabola gᵀs + sᵀHs/2 within |s| ≤ Δ; so
+
+    (H + μ) s = −g,      μ = 0, or such that |s| = Δ
+
+Δ grows where the objective falls as predicted, and shrinks where it does not. All
+parameters are natural logarithms, for which 1 is a large step, so that the plain length
+of s is the measure. μ also takes care of directions without curvature (gauges).
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from pyprobound.fisher._objective import Quadratic
+from pyprobound.fisher._parameters import FreeParameters
+from pyprobound.loss import Loss
+
+TOLERANCE = 1e-8
+"""A predicted decrease of the objective, in nats per read, that ends a fit."""
+
+FLOOR = 1e-12
+"""The least μ, relative to the largest curvature."""
+
+LEAST_GAIN = 1e-3
+"""A step is taken if it gains this part of what was predicted."""
+
+POOR_GAIN, GOOD_GAIN = 0.25, 0.75
+START_RADIUS, LARGEST_RADIUS, LEAST_RADIUS = 1.0, 100.0, 1e-7
+MOST_TRIALS = 40
+
+
+class Objective(Protocol):
+    """What can be minimised: the loss of a model, as a function of its parameters."""
+
+    @property
+    def free(self) -> FreeParameters:
+        """The parameters."""
+
+    def loss(self) -> Loss:
+        """Return the loss at the current parameters."""
+
+    def quadratic(self) -> Quadratic:
+        """Return it up to second order."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """A step and what it is expected to gain.
+
+    Attributes:
+        change: (P,).
+        length: Its length.
+        gain: The predicted decrease.
+    """
+
+    change: Tensor
+    length: float
+    gain: float
+
+
+class Parabola:
+    """The parabola gᵀs + sᵀHs/2."""
+
+    def __init__(self, gradient: Tensor, curvature: Tensor) -> None:
+        """Scale nothing: the parameters have a common scale."""
+        self._gradient, self._curvature = gradient, curvature
+        self._top = float(curvature.diagonal().abs().max()) if len(gradient) else 0.0
+        # Without any curvature the step is along the gradient.
+        self._least = max(FLOOR * self._top, 1e-300)
+        self.newton = self._step(self._least)
+
+    def within(self, radius: float) -> Step:
+        """Return the best step of at most (nearly) this length."""
+        damping, step = self._least, self.newton
+        if step is not None and step.length <= radius:
+            return step
+        for _ in range(100):
+            if step is None:  # not convex: more damping
+                damping = max(4 * damping, 1e-6 * self._top)
+            elif abs(step.length - radius) <= 0.1 * radius:
+                break
+            else:
+                damping = self._better(damping, step, radius)
+            step = self._step(damping)
+        if step is None or step.length > 2 * radius:
+            length = float(self._gradient.norm())
+            return self._made(-self._gradient * (radius / max(length, 1e-300)))
+        return step
+
+    def _better(self, damping: float, step: Step, radius: float) -> float:
+        """Return the next damping, by Newton's method on 1/|s| (Moré and Sorensen)."""
+        factor = self._factor(damping)
+        assert factor is not None
+        half = torch.linalg.solve_triangular(factor, step.change[:, None], upper=False)
+        slope = (step.length / float(half.norm())) ** 2
+        moved = damping + slope * (step.length - radius) / radius
+        return max(moved, self._least, 0.1 * damping)
+
+    def _factor(self, damping: float) -> Tensor | None:
+        shifted = self._curvature.clone()
+        shifted.diagonal().add_(damping)
+        factor, info = torch.linalg.cholesky_ex(shifted)
+        return factor if int(info) == 0 else None
+
+    def _step(self, damping: float) -> Step | None:
+        factor = self._factor(damping)
+        if factor is None:
+            return None
+        change = -torch.cholesky_solve(self._gradient[:, None], factor)[:, 0]
+        return self._made(change) if bool(change.isfinite().all()) else None
+
+    def _made(self, change: Tensor) -> Step:
+        bend = change @ (self._curvature @ change)
+        gain = -float(self._gradient @ change + bend / 2)
+        return Step(change, float(change.norm()), gain)
+
+
+class TrustRegion:
+    """A fit that goes on as long as its steps lower the objective.
+
+    Attributes:
+        reason: Why it ended, in words; empty while it goes on.
+        trials: Points at which the objective was computed.
+    """
+
+    def __init__(
+        self,
+        objective: Objective,
+        *,
+        tolerance: float = TOLERANCE,
+        rounding: float = 1e-7,
+    ) -> None:
+        """Start from where the parameters are.
+
+        Args:
+            objective: What is minimised.
+            tolerance: The predicted decrease that ends the fit.
+            rounding: Differences of the objective that may be rounding, relative to
+                it: predictions below it that fail end the fit too.
+        """
+        self._objective = objective
+        self._tolerance, self._rounding = tolerance, rounding
+        self._radius = START_RADIUS
+        self.reason = ""
+        self.trials = 0
+
+    def iterate(self) -> Iterator[Loss]:
+        """Yield the loss at the start, and after every step."""
+        here = self._objective.quadratic()
+        while True:
+            yield here.loss
+            following = self._improved(here)
+            if following is None:
+                return
+            here = following
+
+    def _improved(self, here: Quadratic) -> Quadratic | None:
+        """Take one step; return None, with the reason, where there is none."""
+        if not _is_finite(here):
+            self.reason = "stuck: the loss, or its derivative, is not a finite number"
+            return None
+        parabola = Parabola(here.gradient, here.curvature)
+        slope = float(here.gradient.norm())
+        if parabola.newton is not None and parabola.newton.gain < self._tolerance:
+            self.reason = (
+                f"converged: predicted decrease {max(parabola.newton.gain, 0.0):.1g}"
+                f" below {self._tolerance:.0e}, gradient {slope:.1g}"
+            )
+            return None
+        free = self._objective.free
+        start = free.get()
+        try:
+            step = self._trusted(here, parabola, start)
+        except BaseException:
+            free.set(start)
+            raise
+        if step is not None:
+            return self._objective.quadratic()
+        free.set(start)
+        return None
+
+    def _trusted(
+        self, here: Quadratic, parabola: Parabola, start: Tensor
+    ) -> Step | None:
+        """Move the parameters by a step that lowers the objective, if there is one."""
+        value = here.value
+        step = parabola.within(self._radius)
+        for _ in range(MOST_TRIALS):
+            self._objective.free.set(start + step.change)
+            loss = self._objective.loss()
+            self.trials += 1
+            gained = value - float(loss.negloglik + loss.regularization)
+            gain = gained / step.gain if step.gain > 0 else 0.0
+            self._adapt(gain, step)
+            if gained > 0 and gain > LEAST_GAIN:
+                return step
+            if step.gain < self._rounding * max(1.0, abs(value)):
+                self.reason = (
+                    f"converged: no step lowers the loss, predicted decrease"
+                    f" {step.gain:.1g} is within rounding"
+                )
+                return None
+            if self._radius < LEAST_RADIUS:
+                break
+            step = parabola.within(self._radius)
+        self.reason = (
+            f"stuck: no step down to a length of {step.length:.1g} lowers the loss,"
+            f" gradient {float(here.gradient.norm()):.1g}"
+        )
+        return None
+
+    def _adapt(self, gain: float, step: Step) -> None:
+        """Change the radius after a trial; a gain that is not a number is poor."""
+        if not gain >= POOR_GAIN:
+            self._radius = min(self._radius, step.length) / 4
+        elif gain > GOOD_GAIN and step.length > 0.8 * self._radius:
+            self._radius = min(2 * self._radius, LARGEST_RADIUS)
+
+
+def _is_finite(here: Quadratic) -> bool:
+    return (
+        bool(here.gradient.isfinite().all())
+        and bool(here.curvature.isfinite().all())
+        and abs(here.value) < float("inf")
+    )
