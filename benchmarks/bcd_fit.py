@@ -82,6 +82,7 @@ def time_gradient(model: MultiExperimentLoss, table: CountTable) -> None:
 def command_line() -> argparse.Namespace:
     """Return the arguments."""
     made = parser(__doc__, TABLE)
+    made.add_argument("--first-seed", type=int, default=0, help="of the starts")
     made.add_argument(
         "--gradient-only", action="store_true", help="time one gradient, without a fit"
     )
@@ -107,7 +108,7 @@ def main() -> None:
     time_gradient(build(table, pseudocount)[1], table)
     if options.gradient_only:
         return
-    for seed in range(options.seeds):
+    for seed in range(options.first_seed, options.first_seed + options.seeds):
         torch.manual_seed(seed)
         psam, model = build(table, pseudocount)
         run = fit(model, table, epochs=options.epochs)

@@ -105,7 +105,7 @@ def fit(
         best = float(optimizer.train_sequential())
         seconds = time.perf_counter() - start
     counter.remove()
-    return Run(best, seconds, evaluations, events)
+    return Run(best, seconds, evaluations + optimizer.passes, events)
 
 
 def loss_of(model: MultiExperimentLoss, table: CountTable) -> tuple[float, float]:

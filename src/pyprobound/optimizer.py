@@ -23,6 +23,12 @@ from torch.utils.data import DataLoader, Sampler
 from pyprobound._typing import FileLike
 from pyprobound.aggregate import Aggregate
 from pyprobound.base import Call, Spec, Step
+from pyprobound.fisher import (
+    CountObjective,
+    TrustRegion,
+    has_information,
+    trust_region_of,
+)
 from pyprobound.loss import BaseLoss, Loss, T
 from pyprobound.procedure import Stage, format_plan, is_improved, make_plan
 from pyprobound.structure import (
@@ -87,6 +93,7 @@ class Optimizer(Generic[T]):
         train_tables: One table for each of its components.
         val_tables: Held-out tables that decide which model is best, or None.
         reason: Why the last fit ended, in words.
+        passes: How often second-order fits have gone through the training tables.
     """
 
     def __init__(
@@ -123,8 +130,9 @@ class Optimizer(Generic[T]):
             output: Where progress is printed: a path or a text file.
             device: By default CUDA where there is any, else the CPU.
             sampler: Class that draws the probes of a batch.
-            optimizer: Class of the optimizer; None lets the engine choose (L-BFGS for
-                whole tables, Adam for batches).
+            optimizer: Class of the optimizer; None lets the engine choose: a trust
+                region with the Fisher information for counts, L-BFGS for other losses,
+                Adam for batches.
             optim_args: Its arguments.
             sampler_args: Arguments of the sampler.
             use_amp: Whether to use automatic mixed precision.
@@ -153,6 +161,7 @@ class Optimizer(Generic[T]):
         self.use_amp = use_amp
         self.on_progress = on_progress
         self.reason = "not fitted yet"
+        self.passes = 0
         self.model.to(device=self.device, dtype=dtype)
         self._started = time.monotonic()
         self._place = _Place()
@@ -230,6 +239,8 @@ class Optimizer(Generic[T]):
             for index, table in enumerate(self.train_tables)
         ]
         chosen = self._engine_class().__name__
+        if self._is_second_order:
+            chosen = "TrustRegion (Fisher information)"
         settings = {
             "optimizer": chosen,
             "optim_args": self.optim_args,
@@ -415,10 +426,8 @@ class Optimizer(Generic[T]):
         last, waited = math.inf, 0
         self.reason = f"budget: {self.epochs} epochs"
         try:
-            for epoch in range(self.epochs + 1):
-                if epoch > 0:
-                    self.run_one_epoch(train=True, dataloader=train)
-                scored = self.run_one_epoch(train=False, dataloader=whole)
+            losses = self._losses(train, whole)
+            for epoch, scored in zip(range(self.epochs + 1), losses, strict=False):
                 current = float(scored.negloglik + scored.regularization)
                 val = None
                 if held_out is not None:
@@ -441,6 +450,35 @@ class Optimizer(Generic[T]):
             kept.restore(self.model, self._all_tables)
         self.print(f"\t\t{self.reason}; best loss {best:.7g}")
         return torch.tensor(best, dtype=torch.float64)
+
+    def _losses(
+        self, train: MultitaskLoader[T], whole: MultitaskLoader[T]
+    ) -> Iterator[Loss]:
+        """Yield the loss of the training tables at the start and after each epoch."""
+        region = self._trust_region()
+        if region is None:
+            yield self.run_one_epoch(train=False, dataloader=whole)
+            while True:
+                self.run_one_epoch(train=True, dataloader=train)
+                yield self.run_one_epoch(train=False, dataloader=whole)
+        try:
+            yield from region.iterate()
+        finally:
+            self.passes += region.objective.passes
+        self.reason = region.reason
+
+    @property
+    def _is_second_order(self) -> bool:
+        """Whether fits go by the Fisher information, where it is of a size for it."""
+        chosen = self.optimizer is not None or self.optim_args
+        apart = chosen or self.batch_size or self.use_amp
+        return not apart and has_information(self.model)
+
+    def _trust_region(self) -> TrustRegion[CountObjective] | None:
+        """Return the second-order fit of what is trained, None where there is none."""
+        if not self._is_second_order:
+            return None
+        return trust_region_of(self.model, self._to_device(self.train_tables))
 
     def _is_over(self, epoch: int, last: float, current: float, waited: int) -> bool:
         trained = any(p.requires_grad for p in self.model.parameters())

@@ -267,7 +267,7 @@ def test_a_fit_of_whole_tables_ends_where_an_epoch_gains_nothing(
     fit = fit_of()
     optimizer = fit.optimizer(tmp_path, dtype=torch.float64)
     optimizer.train_simultaneous()
-    assert optimizer.reason.startswith("converged: the last epoch gained")
+    assert optimizer.reason.startswith("converged: predicted decrease")
     assert total(fit.events[-2]) - total(fit.events[-1]) < 1e-6
     slopes = torch.autograd.grad(
         sum(fit.model([fit.table]), torch.zeros(())),
@@ -553,7 +553,7 @@ def test_the_setup_string_shows_tables_loss_and_settings(tmp_path: Path) -> None
     assert fit.table.get_setup_string() in text
     assert fit.model.get_setup_string() in text
     for line in (
-        "optimizer: LBFGS",
+        "optimizer: TrustRegion (Fisher information)",
         "epochs: 17",
         "patience: 10",
         "greedy_threshold: 0.125",

@@ -4,6 +4,7 @@
     TrustRegion      minimises such an objective, and says why it ended
 """
 
+from pyprobound.fisher._fit import has_information, trust_region_of
 from pyprobound.fisher._objective import CountObjective, Moments, Quadratic
 from pyprobound.fisher._parameters import FreeParameters
 from pyprobound.fisher._trust_region import TrustRegion
@@ -14,4 +15,6 @@ __all__ = [
     "Moments",
     "Quadratic",
     "TrustRegion",
+    "has_information",
+    "trust_region_of",
 ]

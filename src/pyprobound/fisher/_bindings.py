@@ -35,7 +35,10 @@ class ScoreDerivatives(abc.ABC):
     Attributes:
         binding: The binding.
         columns: The free parameters on which it depends, ascending.
+        is_closed: Whether a pass over the probes gives all columns.
     """
+
+    is_closed = True
 
     def __init__(self, binding: Binding, columns: Tensor) -> None:
         """Note what is differentiated by what."""
@@ -335,6 +338,8 @@ class _AutogradDerivatives(ScoreDerivatives):
 
     g(u) = Σ_i u_i ∂X_i/∂θ is linear in u, so that ∂g_p/∂u is the column of θ_p.
     """
+
+    is_closed = False
 
     def __init__(self, binding: Binding, free: FreeParameters, columns: Tensor) -> None:
         super().__init__(binding, columns)

@@ -98,10 +98,15 @@ class CountObjective:
         self.free = FreeParameters(model)
         self.passes = 0
         self._tables = [
-            _Table(experiment, batch, self.free)
+            _Table(experiment, batch, self.free, full=model.full_loss)
             for experiment, batch in zip(model.components(), batches, strict=True)
             if isinstance(experiment, Experiment)
         ]
+
+    @property
+    def n_single_columns(self) -> int:
+        """The free parameters that are differentiated one at a time, by autograd."""
+        return sum(table.n_single_columns for table in self._tables)
 
     def loss(self) -> Loss:
         """Return the loss at the current parameters, without derivatives."""
@@ -212,7 +217,12 @@ class _Table:
     """An experiment with its table: scores that do not change are kept."""
 
     def __init__(
-        self, experiment: Experiment, batch: CountBatch, free: FreeParameters
+        self,
+        experiment: Experiment,
+        batch: CountBatch,
+        free: FreeParameters,
+        *,
+        full: bool,
     ) -> None:
         self._experiment, self._free = experiment, free
         self._seqs, self._counts = batch.seqs, batch.target
@@ -220,6 +230,7 @@ class _Table:
             self._seqs, self._counts = self._seqs[None], self._counts[None]
         self._n_reads = float(self._counts.sum(dtype=torch.float64))
         self._by_round = self._counts.to(torch.float64).T.contiguous()  # (R, N)
+        self._constant = _constant_of(self._by_round) if full else 0.0
         self._is_plain = is_plain(experiment)
         self._scores: Tensor | None = None
         self._point: Tensor | None = None
@@ -234,20 +245,30 @@ class _Table:
             for binding in self._selection.bindings
         ]
 
+    @property
+    def n_single_columns(self) -> int:
+        """The columns that have no closed form."""
+        if not self._is_plain:
+            return sum(tensor.numel() for tensor in self._tensors)
+        return sum(
+            len(each.columns)
+            for each in self._derivatives
+            if each is not None and not each.is_closed
+        )
+
     def mean_loss(self, total: float) -> float:
         """Return the loss per read; a table without a read has no loss."""
         return total / self._n_reads if self._n_reads > 0 else total
 
     def loss(self) -> float:
         """Return the mean loss at the current parameters."""
+        total = self._constant
         if not self._is_plain:
-            total = 0.0
             for rows in in_chunks(len(self._seqs), self._cost):
                 log_p = self._experiment(self._seqs[rows]).double().T
                 total += _loss_of(log_p, self._by_round[:, rows])
             return self.mean_loss(total)
         scores = self._scores_now()
-        total = 0.0
         for rows in in_chunks(len(self._seqs), 64 * self._width):
             shares = self._selection.shares(scores[:, rows], derivatives=False)
             total += _loss_of(shares.log_p, self._by_round[:, rows])
@@ -298,7 +319,7 @@ class _Table:
         information = (total.information + total.information.T) / 2
         return Moments(
             self._n_reads,
-            total.loss,
+            self._constant + total.loss,
             total.gradient,
             information,
             total.chi2,
@@ -348,6 +369,12 @@ class _Table:
 def _loss_of(log_p: Tensor, counts: Tensor) -> float:
     """Return −Σ k log p; where k is 0, p may be 0."""
     return -float((counts * log_p.masked_fill(counts == 0, 0.0)).sum())
+
+
+def _constant_of(counts: Tensor) -> float:
+    """Return −Σ [k log(Σ_r k) − k − log Γ(k+1)] of counts (R, N)."""
+    parts = torch.xlogy(counts, counts.sum(0)) - counts - torch.lgamma(counts + 1)
+    return -float(parts.sum())
 
 
 def _possible(counts: Tensor, log_p: Tensor) -> Tensor:

@@ -115,7 +115,7 @@ class Selection:
         parts = self._parts[id(aggregate)]
         log_total = _double(aggregate.log_target_concentration)
         if not parts:
-            return torch.full_like(scores[0], NEG_INF), {}
+            return scores.new_full(scores.shape[1:], NEG_INF), {}
         where = [self._index[id(part.binding)] for part in parts]
         log_alpha = torch.stack([_double(part.log_activity) for part in parts])
         terms = scores[where] + log_alpha.to(scores)[:, None]
@@ -146,7 +146,7 @@ class Selection:
     ) -> tuple[Tensor, Sparse]:
         """Return the log enrichment over the reference round, and its derivatives."""
         if not isinstance(each, Round):
-            return torch.zeros_like(scores[0]), {}
+            return scores.new_zeros(scores.shape[1:]), {}
         log_z, sparse = known[id(each.aggregate)]
         module = self._enrichments[id(each)]
         own = {

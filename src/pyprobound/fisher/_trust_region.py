@@ -11,7 +11,7 @@ of s is the measure. μ also takes care of directions without curvature (gauges)
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -46,6 +46,9 @@ class Objective(Protocol):
 
     def quadratic(self) -> Quadratic:
         """Return it up to second order."""
+
+
+ObjectiveT = TypeVar("ObjectiveT", bound=Objective)
 
 
 @dataclass(frozen=True)
@@ -120,17 +123,18 @@ class Parabola:
         return Step(change, float(change.norm()), gain)
 
 
-class TrustRegion:
+class TrustRegion(Generic[ObjectiveT]):
     """A fit that goes on as long as its steps lower the objective.
 
     Attributes:
+        objective: What is minimised.
         reason: Why it ended, in words; empty while it goes on.
         trials: Points at which the objective was computed.
     """
 
     def __init__(
         self,
-        objective: Objective,
+        objective: ObjectiveT,
         *,
         tolerance: float = TOLERANCE,
         rounding: float = 1e-7,
@@ -143,7 +147,7 @@ class TrustRegion:
             rounding: Differences of the objective that may be rounding, relative to
                 it: predictions below it that fail end the fit too.
         """
-        self._objective = objective
+        self.objective = objective
         self._tolerance, self._rounding = tolerance, rounding
         self._radius = START_RADIUS
         self.reason = ""
@@ -151,7 +155,7 @@ class TrustRegion:
 
     def iterate(self) -> Iterator[Loss]:
         """Yield the loss at the start, and after every step."""
-        here = self._objective.quadratic()
+        here = self.objective.quadratic()
         while True:
             yield here.loss
             following = self._improved(here)
@@ -172,7 +176,7 @@ class TrustRegion:
                 f" below {self._tolerance:.0e}, gradient {slope:.1g}"
             )
             return None
-        free = self._objective.free
+        free = self.objective.free
         start = free.get()
         try:
             step = self._trusted(here, parabola, start)
@@ -180,7 +184,7 @@ class TrustRegion:
             free.set(start)
             raise
         if step is not None:
-            return self._objective.quadratic()
+            return self.objective.quadratic()
         free.set(start)
         return None
 
@@ -191,8 +195,8 @@ class TrustRegion:
         value = here.value
         step = parabola.within(self._radius)
         for _ in range(MOST_TRIALS):
-            self._objective.free.set(start + step.change)
-            loss = self._objective.loss()
+            self.objective.free.set(start + step.change)
+            loss = self.objective.loss()
             self.trials += 1
             gained = value - float(loss.negloglik + loss.regularization)
             gain = gained / step.gain if step.gain > 0 else 0.0
