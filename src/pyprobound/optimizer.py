@@ -23,13 +23,15 @@ from torch.utils.data import DataLoader, Sampler
 from pyprobound._typing import FileLike
 from pyprobound.aggregate import Aggregate
 from pyprobound.base import Call, Spec, Step
+from pyprobound.fisher import TOLERANCE as FINE_TOLERANCE
 from pyprobound.fisher import (
     CountObjective,
     TrustRegion,
+    choose_start,
     has_information,
     trust_region_of,
 )
-from pyprobound.loss import BaseLoss, Loss, T
+from pyprobound.loss import BaseLoss, Loss, MultiExperimentLoss, T
 from pyprobound.procedure import Stage, format_plan, is_improved, make_plan
 from pyprobound.structure import (
     Snapshot,
@@ -40,7 +42,7 @@ from pyprobound.structure import (
     modes_of,
     set_flank_lengths,
 )
-from pyprobound.table import MultitaskLoader, Table, collate_batch_fn
+from pyprobound.table import CountBatch, MultitaskLoader, Table, collate_batch_fn
 
 _NEVER = torch.tensor(torch.inf)
 _STDOUT = cast("io.TextIOBase", sys.stdout)
@@ -162,6 +164,7 @@ class Optimizer(Generic[T]):
         self.on_progress = on_progress
         self.reason = "not fitted yet"
         self.passes = 0
+        self._tolerance = FINE_TOLERANCE
         self.model.to(device=self.device, dtype=dtype)
         self._started = time.monotonic()
         self._place = _Place()
@@ -455,6 +458,7 @@ class Optimizer(Generic[T]):
         self, train: MultitaskLoader[T], whole: MultitaskLoader[T]
     ) -> Iterator[Loss]:
         """Yield the loss of the training tables at the start and after each epoch."""
+        self._choose_start()
         region = self._trust_region()
         if region is None:
             yield self.run_one_epoch(train=False, dataloader=whole)
@@ -467,6 +471,16 @@ class Optimizer(Generic[T]):
             self.passes += region.objective.passes
         self.reason = region.reason
 
+    def _choose_start(self) -> None:
+        """Let motifs that begin from noise begin from the best of several starts."""
+        if not self._is_second_order or not isinstance(self.model, MultiExperimentLoss):
+            return
+        tables = self._to_device(self.train_tables)
+        counts = [table for table in tables if isinstance(table, CountBatch)]
+        done = choose_start(self.model, counts)
+        if done is not None:
+            self.print(f"\t\t{done}")
+
     @property
     def _is_second_order(self) -> bool:
         """Whether fits go by the Fisher information, where it is of a size for it."""
@@ -478,7 +492,8 @@ class Optimizer(Generic[T]):
         """Return the second-order fit of what is trained, None where there is none."""
         if not self._is_second_order:
             return None
-        return trust_region_of(self.model, self._to_device(self.train_tables))
+        tables = self._to_device(self.train_tables)
+        return trust_region_of(self.model, tables, self._tolerance)
 
     def _is_over(self, epoch: int, last: float, current: float, waited: int) -> bool:
         trained = any(p.requires_grad for p in self.model.parameters())
@@ -638,11 +653,23 @@ class Optimizer(Generic[T]):
             The best loss of the last binding.
         """
         best_loss = _NEVER
-        for stage in make_plan(self.model, order) if plan is None else plan:
-            with self._guarding(best_loss):
+        stages = make_plan(self.model, order) if plan is None else list(plan)
+        for stage in stages:
+            is_last = stage is stages[-1]
+            with self._guarding(best_loss), self._ending_within(is_last=is_last):
                 best_loss = self.run_stage(stage, maintain_loss=maintain_loss)
             self.save(self.checkpoint)
         return best_loss
+
+    @contextlib.contextmanager
+    def _ending_within(self, *, is_last: bool) -> Iterator[None]:
+        """End the fits of what is fitted again later without polish."""
+        before = self._tolerance
+        self._tolerance = before if is_last else max(before, TOLERANCE)
+        try:
+            yield
+        finally:
+            self._tolerance = before
 
     @contextlib.contextmanager
     def _guarding(self, best_loss: Tensor) -> Iterator[None]:
@@ -680,7 +707,8 @@ class Optimizer(Generic[T]):
             self.run_step(step)
             # A new binding begins above the loss of the model without it.
             bar = best_loss if maintain_loss and number > 0 else _NEVER
-            best_loss = self.train_until_convergence(best_loss=bar)
+            with self._ending_within(is_last=step is stage.steps[-1]):
+                best_loss = self.train_until_convergence(best_loss=bar)
         return best_loss
 
 

@@ -7,14 +7,17 @@
 from pyprobound.fisher._fit import has_information, trust_region_of
 from pyprobound.fisher._objective import CountObjective, Moments, Quadratic
 from pyprobound.fisher._parameters import FreeParameters
-from pyprobound.fisher._trust_region import TrustRegion
+from pyprobound.fisher._starts import choose_start
+from pyprobound.fisher._trust_region import TOLERANCE, TrustRegion
 
 __all__ = [
+    "TOLERANCE",
     "CountObjective",
     "FreeParameters",
     "Moments",
     "Quadratic",
     "TrustRegion",
+    "choose_start",
     "has_information",
     "trust_region_of",
 ]

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 
 from pyprobound.fisher._objective import CountObjective
-from pyprobound.fisher._trust_region import TrustRegion
+from pyprobound.fisher._trust_region import TOLERANCE, TrustRegion
 from pyprobound.loss import BaseLoss, MultiExperimentLoss
 from pyprobound.table import CountBatch
 
@@ -34,7 +34,7 @@ def has_information(model: object) -> bool:
 
 
 def trust_region_of(
-    model: object, batches: Sequence[object]
+    model: object, batches: Sequence[object], tolerance: float = TOLERANCE
 ) -> TrustRegion[CountObjective] | None:
     """Return a fit of a model by its Fisher information, None where there is none.
 
@@ -42,6 +42,7 @@ def trust_region_of(
         model: A loss. Only the likelihood of counts has this information; a subclass
             that changes it does not.
         batches: A table for each of its components.
+        tolerance: The predicted decrease that ends the fit.
     """
     if not isinstance(model, MultiExperimentLoss) or not has_information(model):
         return None
@@ -54,4 +55,4 @@ def trust_region_of(
         return None
     precisions = {parameter.dtype for parameter in objective.free.tensors}
     rounding = max(ROUNDING.get(each, ROUNDING_OTHERWISE) for each in precisions)
-    return TrustRegion(objective, rounding=rounding)
+    return TrustRegion(objective, tolerance=tolerance, rounding=rounding)

@@ -9,6 +9,7 @@ parameters are natural logarithms, for which 1 is a large step, so that the plai
 of s is the measure. μ also takes care of directions without curvature (gauges).
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
@@ -29,8 +30,9 @@ FLOOR = 1e-12
 LEAST_GAIN = 1e-3
 """A step is taken if it gains this part of what was predicted."""
 
-POOR_GAIN, GOOD_GAIN = 0.25, 0.75
-START_RADIUS, LARGEST_RADIUS, LEAST_RADIUS = 1.0, 100.0, 1e-7
+POOR_GAIN, GOOD_GAIN, FINE_GAIN = 0.25, 0.75, 0.95
+START_RADIUS = 0.5  # times the root of the number of parameters, and at least 1
+LARGEST_RADIUS, LEAST_RADIUS = 100.0, 1e-7
 MOST_TRIALS = 40
 
 
@@ -149,7 +151,7 @@ class TrustRegion(Generic[ObjectiveT]):
         """
         self.objective = objective
         self._tolerance, self._rounding = tolerance, rounding
-        self._radius = START_RADIUS
+        self._radius = max(1.0, START_RADIUS * math.sqrt(len(objective.free)))
         self.reason = ""
         self.trials = 0
 
@@ -183,10 +185,10 @@ class TrustRegion(Generic[ObjectiveT]):
         except BaseException:
             free.set(start)
             raise
-        if step is not None:
-            return self.objective.quadratic()
-        free.set(start)
-        return None
+        if step is None:
+            free.set(start)
+            return None
+        return self.objective.quadratic()
 
     def _trusted(
         self, here: Quadratic, parabola: Parabola, start: Tensor
@@ -223,12 +225,13 @@ class TrustRegion(Generic[ObjectiveT]):
         if not gain >= POOR_GAIN:
             self._radius = min(self._radius, step.length) / 4
         elif gain > GOOD_GAIN and step.length > 0.8 * self._radius:
-            self._radius = min(2 * self._radius, LARGEST_RADIUS)
+            factor = 4 if FINE_GAIN < gain < 1 / FINE_GAIN else 2
+            self._radius = min(factor * self._radius, LARGEST_RADIUS)
 
 
 def _is_finite(here: Quadratic) -> bool:
     return (
         bool(here.gradient.isfinite().all())
         and bool(here.curvature.isfinite().all())
-        and abs(here.value) < float("inf")
+        and math.isfinite(here.value)
     )

@@ -140,6 +140,13 @@ class Betas(Component):
             masks.append(mask if bool(mask.any()) else None)
         return masks
 
+    def is_trained(self, distance: int) -> Tensor:
+        """Return which betas of a distance may be trained, (forward channels, betas)."""
+        mask = self._frozen_mask[distance]
+        if mask is None:
+            return torch.ones_like(self.packed(distance), dtype=torch.bool)
+        return ~mask
+
     @property
     def layout_keys(self) -> tuple[tuple[str, ...], ...]:
         """The external keys of the first forward channel, by distance."""

@@ -251,6 +251,63 @@ class PSAM(LayerSpec):
     def _spread(self) -> float:
         return 1 / math.sqrt(self.in_channels * self.kernel_size)
 
+    @property
+    def is_noise(self) -> bool:
+        """Whether the betas are as small as a random start, and none was given."""
+        if self.seed is not None:
+            return False
+        largest = max(
+            (float(p.detach().abs().max()) for p in self.betas.all_packed() if len(p)),
+            default=0.0,
+        )
+        return largest <= self._spread
+
+    @torch.no_grad()
+    def draw(self) -> None:
+        """Draw single-letter betas anew, but for those that are never trained."""
+        fresh = torch.empty_like(self.betas.packed(0))
+        fresh.uniform_(-self._spread, self._spread)
+        self._overwrite(fresh)
+
+    @torch.no_grad()
+    def shrink(self, factor: float) -> None:
+        """Multiply single-letter betas, but for those that are never trained."""
+        self._overwrite(self.betas.packed(0) * factor)
+
+    def _overwrite(self, values: Tensor) -> None:
+        trained = self.betas.is_trained(0).to(values.device)
+        packed = self.betas.packed(0)
+        packed.copy_(torch.where(trained, values, packed))
+
+    @torch.no_grad()
+    def slide(self, by: int) -> bool:
+        """Move single-letter betas to the right, those that enter becoming 0.
+
+        Args:
+            by: Positions; negative ones move to the left.
+
+        Returns:
+            Whether it could be done: not where positions share betas, where letter
+            pairs would have to move too, or where betas are never trained.
+        """
+        free = len(set(map(abs, self.symmetry))) == self.kernel_size
+        plain = free and self.pairwise_distance == 0 and not self.betas.shared
+        if not plain or not bool(self.betas.is_trained(0).all()):
+            return False
+        read = [self._place_of_letters(cls) for cls in self.symmetry]
+        old = self.betas.flat().detach().clone()
+        new = torch.zeros_like(old)
+        for position in range(self.kernel_size):
+            if 0 <= position - by < self.kernel_size:
+                new[:, read[position]] = old[:, read[position - by]]
+        self.betas.write(new)
+        return True
+
+    def _place_of_letters(self, cls: int) -> Tensor:
+        """Return where the letters of a class lie, as a position of it reads them."""
+        where = self._where((abs(cls),))
+        return where if cls > 0 else where.flip(0)
+
     @torch.no_grad()
     def _draw(self) -> None:
         self.betas.packed(0).uniform_(-self._spread, self._spread)
