@@ -115,7 +115,7 @@ def main() -> None:
         loss, penalty = loss_of(model, table)
         print(
             f"seed {seed}: objective {loss + penalty:.6f} (loss {loss:.6f}, penalty"
-            f" {penalty:.6f}), {run.seconds:.1f} s, {run.evaluations} losses,"
+            f" {penalty:.6f}), {run.seconds:.1f} s, {run.evaluations:.0f} losses,"
             f" {consensus(psam)}, peak memory {peak_memory()}",
             flush=True,
         )

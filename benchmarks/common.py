@@ -55,13 +55,13 @@ class Run:
     Attributes:
         best: The loss that decides: total, or of the held-out probes if there are any.
         seconds: Wall time.
-        evaluations: Losses computed, with or without a gradient.
+        evaluations: Losses computed (passes over the table), with or without derivatives.
         events: The epochs.
     """
 
     best: float
     seconds: float
-    evaluations: int
+    evaluations: float
     events: list[ProgressEvent] = field(repr=False)
 
     @property

@@ -163,7 +163,7 @@ class Optimizer(Generic[T]):
         self.use_amp = use_amp
         self.on_progress = on_progress
         self.reason = "not fitted yet"
-        self.passes = 0
+        self.passes = 0.0
         self._tolerance = FINE_TOLERANCE
         self.model.to(device=self.device, dtype=dtype)
         self._started = time.monotonic()
@@ -479,7 +479,8 @@ class Optimizer(Generic[T]):
         counts = [table for table in tables if isinstance(table, CountBatch)]
         done = choose_start(self.model, counts)
         if done is not None:
-            self.print(f"\t\t{done}")
+            self.passes += done.passes
+            self.print(f"\t\t{done.text}")
 
     @property
     def _is_second_order(self) -> bool:

@@ -30,7 +30,11 @@ from pyprobound.fisher._bindings import (
 from pyprobound.fisher._parameters import FreeParameters
 from pyprobound.fisher._selection import Selection, Shares, is_plain
 from pyprobound.loss import Loss, MultiExperimentLoss
+from pyprobound.rounds import BaseRound
 from pyprobound.table import CountBatch
+
+FAR = 0.5
+"""A change of a log depth that is worth a step of its own."""
 
 PROBES = 65_536
 """Probes whose scores are computed at once."""
@@ -136,6 +140,24 @@ class CountObjective:
             curvature = curvature + scale * each.information
         return Quadratic(Loss(negloglik, penalty), gradient, curvature)
 
+    def balance(self) -> bool:
+        """Set the depths to what makes expected reads of rounds the observed ones.
+
+        It holds for the shares as the last derivatives had them, and is what Newton
+        steps, each of which changes a depth by about 1, take long to reach.
+
+        Returns:
+            Whether any depth was far from it and has been changed.
+        """
+        point = self.free.get()
+        changed = point.clone()
+        for table in self._tables:
+            table.balance(changed)
+        is_far = bool((changed - point).abs().max() > FAR) if len(point) else False
+        if is_far:
+            self.free.set(changed)
+        return is_far
+
     def _combined(self, losses: Sequence[float]) -> tuple[Tensor, Tensor]:
         """Return the weighted sum of mean losses, and the weights."""
         stacked = torch.tensor(losses, dtype=torch.float64)
@@ -233,6 +255,7 @@ class _Table:
         self._constant = _constant_of(self._by_round) if full else 0.0
         self._is_plain = is_plain(experiment)
         self._scores: Tensor | None = None
+        self._expected: Tensor | None = None
         self._point: Tensor | None = None
         if not self._is_plain:
             self._tensors = free.among(experiment)
@@ -311,11 +334,12 @@ class _Table:
 
     def moments(self) -> Moments:
         """Return the loss and its derivatives at the current parameters."""
-        total = _Sums.of(len(self._free))
+        total = _Sums.of(len(self._free), len(self._by_round))
         if self._is_plain:
             self._add_plain(total)
         else:
             self._add_any(total)
+        self._expected = total.expected
         information = (total.information + total.information.T) / 2
         return Moments(
             self._n_reads,
@@ -325,6 +349,26 @@ class _Table:
             total.chi2,
             total.freedom,
         )
+
+    def balance(self, point: Tensor) -> None:
+        """Change the free log depths in `point`, (P,), to balance the reads.
+
+        The depths that are fixed say where all of them lie.
+        """
+        observed, expected = self._by_round.sum(1), self._expected
+        if expected is None or not bool((expected > 0).all()):
+            return
+        # A round without a read would have no depth at all.
+        lacking = (observed.cpu().clamp(min=1) / expected.cpu()).log()
+        rounds = [each for each in self._experiment.rounds if isinstance(each, BaseRound)]
+        columns = [self._free.column_of(each.log_depth) for each in rounds]
+        fixed = [i for i, column in enumerate(columns) if column is None]
+        if not fixed:
+            return
+        lacking = lacking - lacking[fixed].mean()
+        for column, by in zip(columns, lacking, strict=True):
+            if column is not None:
+                point[column] += by
 
     def _add_plain(self, total: "_Sums") -> None:
         scores = self._scores_now()
@@ -397,17 +441,20 @@ class _Sums:
     information: Tensor
     chi2: float
     freedom: int
+    expected: Tensor
 
     @classmethod
-    def of(cls, size: int) -> "_Sums":
+    def of(cls, size: int, n_rounds: int) -> "_Sums":
         zeros = torch.zeros(size, size, dtype=torch.float64)
-        return cls(0.0, zeros.new_zeros(size), zeros, 0.0, 0)
+        expected = zeros.new_zeros(n_rounds)
+        return cls(0.0, zeros.new_zeros(size), zeros, 0.0, 0, expected)
 
     def add_fit(self, log_p: Tensor, counts: Tensor) -> None:
         """Add the loss and Pearson's statistic of some probes."""
         self.loss += _loss_of(log_p, counts)
         p, reads = _expected(log_p, counts)
         expected = reads * p
+        self.expected += expected.sum(1).cpu()
         may_be = expected > 0
         misfit = (counts - expected).square() / expected.masked_fill(~may_be, 1.0)
         self.chi2 += float(misfit.masked_fill(~may_be, 0.0).sum())

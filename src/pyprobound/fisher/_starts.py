@@ -7,6 +7,7 @@ others. Each start is fitted to some thousand probes, and the best goes on with 
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 
@@ -22,8 +23,11 @@ from pyprobound.rounds import BaseRound
 from pyprobound.table import CountBatch
 
 MOST_PROBES = 20_000
-MOST_STEPS = 30
-MOST_SHIFTS = 3
+MOST_STEPS, FEW_STEPS = 30, 4
+MOST_SHIFTS, MOST_CANDIDATES = 3, 3
+CLOSE, SAME = 3e-3, 1e-5
+"""Losses per read by which motifs are compared again, or taken for the same one."""
+
 SMALL = 0.03
 """A start of which the noise decides nothing, as a part of the usual one."""
 
@@ -39,9 +43,23 @@ def motifs_of_noise(model: MultiExperimentLoss) -> list[PSAM]:
     ]
 
 
+@dataclass(frozen=True)
+class Start:
+    """How motifs of noise were started.
+
+    Attributes:
+        text: In words.
+        passes: How often the tables have been gone through, samples counting as the
+            part that they are.
+    """
+
+    text: str
+    passes: float
+
+
 def choose_start(
     model: MultiExperimentLoss, batches: Sequence[CountBatch]
-) -> str | None:
+) -> Start | None:
     """Move motifs that are noise to the best of several starts.
 
     All that is trained moves with them, activities and depths too, to where a short fit
@@ -52,23 +70,33 @@ def choose_start(
         batches: A table for each of its experiments.
 
     Returns:
-        What was done, in words; None if there is no such motif.
+        What was done; None if there is no such motif.
     """
     motifs = motifs_of_noise(model)
     if not motifs:
         return None
     sample = [_sampled(batch) for batch in batches]
     with _activities_trained(model):
-        search = _Search(CountObjective(model, sample))
+        search = _Search(CountObjective(model, sample), MOST_STEPS)
         search.try_all(_draws(motifs))
         for psam in motifs:
             for by in (1, -1):
                 for _ in range(MOST_SHIFTS):
                     if not search.try_all(iter([partial(psam.slide, by)])):
                         break
-        search.finish()
-    n_probes = sum(len(batch.seqs) for batch in sample)
-    return f"best of {search.tried} starts on {n_probes} probes: {search.best:.7g}"
+        chosen = search
+        if any(a is not b for a, b in zip(sample, batches, strict=True)):
+            # The sample cannot tell motifs apart that are worth nearly the same.
+            chosen = _Search(CountObjective(model, batches), FEW_STEPS)
+            chosen.compare(search.candidates())
+        chosen.finish()
+    sizes = [[batch.batchlen() for batch in each] for each in (sample, batches)]
+    part = sum(sizes[0]) / sum(sizes[1])
+    passes = search.passes * part + (chosen.passes if chosen is not search else 0)
+    return Start(
+        f"best of {search.tried} starts on {sum(sizes[0])} probes: {search.best:.7g}",
+        passes,
+    )
 
 
 @contextmanager
@@ -109,40 +137,66 @@ def _draws(motifs: Sequence[PSAM]) -> Iterator[Callable[[], bool]]:
 
 
 class _Search:
-    """The best point so far."""
+    """Short fits of one objective, and the best point so far."""
 
-    def __init__(self, objective: CountObjective) -> None:
-        self._objective = objective
-        self._start = self._point = objective.free.get()
+    def __init__(self, objective: CountObjective, most_steps: int) -> None:
+        self._objective, self._most_steps = objective, most_steps
+        self._point = objective.free.get()
+        self._found: list[tuple[float, Tensor]] = []
         self.best = float("inf")
         self.tried = 0
 
-    def try_all(self, ways: Iterator[Callable[[], bool]]) -> bool:
-        """Begin in several ways, each from the best point; tell whether one is better.
+    @property
+    def passes(self) -> int:
+        """How often the probes have been gone through."""
+        return self._objective.passes
 
-        While there is no best point yet, each begins from the start.
+    def try_all(self, ways: Iterator[Callable[[], bool]]) -> bool:
+        """Begin in several ways, each from the best point before any of them.
+
+        Returns:
+            Whether one is better.
         """
         free = self._objective.free
-        origin, improved = self._point, False
+        origin, before = self._point, self.best
         for begin in ways:
             free.set(origin)
-            if not begin():
-                continue
-            self.tried += 1
-            value, point = self._fitted()
-            if value < self.best:
-                self.best, self._point, improved = value, point, True
-        return improved
+            if begin():
+                self._fit()
+        return self.best < before
 
-    def _fitted(self) -> tuple[float, Tensor]:
+    def compare(self, points: Sequence[Tensor]) -> None:
+        """Begin at several points; a single one needs no comparison."""
+        self._point = points[0]
+        if len(points) == 1:
+            return
+        for point in points:
+            self._objective.free.set(point)
+            self._fit()
+
+    def _fit(self) -> None:
+        self.tried += 1
         steps = TrustRegion(self._objective).iterate()
         value = float("inf")
-        for loss in islice(steps, MOST_STEPS):
+        for loss in islice(steps, self._most_steps):
             value = float(loss.negloglik + loss.regularization)
-        return value, self._objective.free.get()
+        point = self._objective.free.get()
+        self._found.append((value, point))
+        if value < self.best:
+            self.best, self._point = value, point
+
+    def candidates(self) -> list[Tensor]:
+        """Return the best points that are different motifs, the best one first."""
+        found = sorted(self._found, key=lambda each: each[0])
+        kept: list[tuple[float, Tensor]] = []
+        for value, point in found:
+            is_new = all(abs(value - other) > SAME for other, _ in kept)
+            if is_new and value < self.best + CLOSE:
+                kept.append((value, point))
+        return [point for _, point in kept[:MOST_CANDIDATES]] or [self._point]
 
     def finish(self) -> None:
-        """Go to the best point; to the start if there is none."""
+        """Go to the best point; to where it began if there is none."""
         self._objective.free.set(self._point)
 
 

@@ -49,6 +49,13 @@ class Objective(Protocol):
     def quadratic(self) -> Quadratic:
         """Return it up to second order."""
 
+    def balance(self) -> bool:
+        """Move some parameters at once to where they fit the others, if they are far.
+
+        Returns:
+            Whether any has been changed.
+        """
+
 
 ObjectiveT = TypeVar("ObjectiveT", bound=Objective)
 
@@ -158,12 +165,29 @@ class TrustRegion(Generic[ObjectiveT]):
     def iterate(self) -> Iterator[Loss]:
         """Yield the loss at the start, and after every step."""
         here = self.objective.quadratic()
-        while True:
+        yield here.loss
+        balanced = self._balanced(here)
+        if balanced is not None:
+            here = balanced
             yield here.loss
+        while True:
             following = self._improved(here)
             if following is None:
                 return
             here = following
+            yield here.loss
+
+    def _balanced(self, here: Quadratic) -> Quadratic | None:
+        """Return the objective with depths set to fit, None if that does not help."""
+        start = self.objective.free.get()
+        if not self.objective.balance():
+            return None
+        loss = self.objective.loss()
+        self.trials += 1
+        if float(loss.negloglik + loss.regularization) < here.value:
+            return self.objective.quadratic()
+        self.objective.free.set(start)
+        return None
 
     def _improved(self, here: Quadratic) -> Quadratic | None:
         """Take one step; return None, with the reason, where there is none."""
