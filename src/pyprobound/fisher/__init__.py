@@ -1,7 +1,7 @@
 """Second-order fits of count tables: the Fisher information and a trust region.
 
-    CountObjective   loss, gradient and Fisher information of a model on its tables
-    TrustRegion      minimises such an objective, and says why it ended
+CountObjective   loss, gradient and Fisher information of a model on its tables
+TrustRegion      minimises such an objective, and says why it ended
 """
 
 from pyprobound.fisher._fit import has_information, trust_region_of

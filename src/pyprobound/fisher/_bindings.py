@@ -25,6 +25,7 @@ from pyprobound.fisher._parameters import FreeParameters
 from pyprobound.kernels import window_features
 from pyprobound.layers.conv1d import Conv1d
 from pyprobound.mode import Mode
+
 MOST_PROBES = 4096
 """Probes worked on at once: what is made of them should stay in the cache."""
 
@@ -58,6 +59,7 @@ class ScoreDerivatives(abc.ABC):
     def bytes_per_probe(self, length: int) -> int:
         """Bound the temporaries of one probe of so many letters."""
 
+
 def derivatives_of(
     binding: Binding, free: FreeParameters, seqs: Tensor
 ) -> ScoreDerivatives | None:
@@ -77,12 +79,14 @@ def derivatives_of(
         return _DimerDerivatives(binding, free, columns, seqs)
     return _AutogradDerivatives(binding, free, columns)
 
+
 def _columns(binding: Binding, free: FreeParameters) -> Tensor:
     known = [free.columns_of(parameter) for parameter in free.among(binding)]
     if not known:
         return torch.zeros(0, dtype=torch.int64)
     columns = torch.cat(known).unique()
     return columns[columns >= 0]
+
 
 def _is_plain_mode(mode: Mode) -> bool:
     """Tell whether a mode ends in a PSAM sliding along letters, as it is written."""
@@ -97,6 +101,7 @@ def _is_plain_mode(mode: Mode) -> bool:
         and not any(list(layer.parameters()) for layer in mode.chain[:-1])
     )
 
+
 def _is_plain_dimer(dimer: Cooperativity) -> bool:
     return (
         type(dimer).evaluate is Cooperativity.evaluate
@@ -104,7 +109,9 @@ def _is_plain_dimer(dimer: Cooperativity) -> bool:
         and _is_plain_mode(dimer.mode_b)
     )
 
+
 # --- modes -------------------------------------------------------------------------
+
 
 class _WindowDerivatives:
     """The derivatives of a weighted sum of the window scores of a PSAM."""
@@ -142,7 +149,9 @@ class _WindowDerivatives:
             places = torch.arange(sum(sizes), device=device)
         return [
             part.view(shape)
-            for part, shape in zip(torch.split(places, sizes), self._shapes, strict=True)
+            for part, shape in zip(
+                torch.split(places, sizes), self._shapes, strict=True
+            )
         ]
 
     def add(self, codes: Tensor, weights: Tensor, out: Tensor) -> None:
@@ -180,6 +189,7 @@ class _WindowDerivatives:
         windows = self.conv.out_channels * length
         return 8 * (2 * n_entries + 4 * windows + 2 * self._n_columns)
 
+
 class _ModeDerivatives(ScoreDerivatives):
     """A PSAM summed over windows."""
 
@@ -212,6 +222,7 @@ class _ModeDerivatives(ScoreDerivatives):
     def bytes_per_probe(self, length: int) -> int:
         """Bound the temporaries of one probe."""
         return self._windows.bytes_per_probe(length)
+
 
 class _DimerDerivatives(ScoreDerivatives):
     """Two PSAMs summed over pairs of windows."""
@@ -278,6 +289,7 @@ class _DimerDerivatives(ScoreDerivatives):
         own = [w.bytes_per_probe(length) for w in self._windows if w is not None]
         return 8 * (4 * windows_a * windows_b + 2 * len(self.columns)) + sum(own)
 
+
 def _omega_of_all_groups(dimer: Cooperativity, seqs: Tensor) -> Tensor:
     """Return log ω of every group of probes, (groups, Sa, Sb, La, Lb), differentiable.
 
@@ -294,9 +306,11 @@ def _omega_of_all_groups(dimer: Cooperativity, seqs: Tensor) -> Tensor:
         flat = torch.nn.functional.pad(flat, (0, 0, 0, 0, 0, 1))
     return dimer._read(flat)[..., :n_a, :n_b] + spacing  # noqa: SLF001
 
+
 def _window_numbers(dimer: Cooperativity, seqs: Tensor) -> tuple[int, int]:
     length = seqs.shape[-1]
     return dimer.mode_a.out_len(length), dimer.mode_b.out_len(length)
+
 
 def _omega_and_group(
     dimer: Cooperativity, evaluation: Evaluation
@@ -316,13 +330,16 @@ def _omega_and_group(
     group = torch.where(known, groups[0] * n_b + groups[1], len(log_omega) - 1)
     return log_omega, group
 
+
 def _place(column: int | None, columns: Tensor) -> int | None:
     return None if column is None else int(torch.searchsorted(columns, column))
+
 
 def _empty(seqs: Tensor, columns: Tensor) -> Tensor:
     """Return zeros (n, columns + 1): the last one takes what has no column."""
     shape = (len(seqs), len(columns) + 1)
     return torch.zeros(shape, dtype=torch.float64, device=seqs.device)
+
 
 def _posterior(scaled: Tensor, log_scores: Tensor) -> Tensor:
     """Return exp(scaled − log sum), 0 where there is nothing to sum."""
@@ -331,7 +348,9 @@ def _posterior(scaled: Tensor, log_scores: Tensor) -> Tensor:
     lead = (-1, *[1] * (scaled.ndim - 1))
     return (scaled - total.view(lead)).exp()
 
+
 # --- anything else -----------------------------------------------------------------
+
 
 class _AutogradDerivatives(ScoreDerivatives):
     """Any binding: columns by differentiating twice.
@@ -363,6 +382,7 @@ class _AutogradDerivatives(ScoreDerivatives):
     def bytes_per_probe(self, length: int) -> int:  # noqa: ARG002 the model knows
         """Bound the temporaries of one probe."""
         return 8 * (4 * self.binding.max_embedding_size() + len(self.columns))
+
 
 def columns_of(
     values: Tensor,
@@ -397,6 +417,7 @@ def columns_of(
         if derivative is not None:
             found.append((column, derivative.detach()))
     return found
+
 
 def in_chunks(n_probes: int, bytes_per_probe: int) -> list[slice]:
     """Return the pieces in which probes are worked through."""

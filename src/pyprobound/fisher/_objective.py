@@ -360,7 +360,9 @@ class _Table:
             return
         # A round without a read would have no depth at all.
         lacking = (observed.cpu().clamp(min=1) / expected.cpu()).log()
-        rounds = [each for each in self._experiment.rounds if isinstance(each, BaseRound)]
+        rounds = [
+            each for each in self._experiment.rounds if isinstance(each, BaseRound)
+        ]
         columns = [self._free.column_of(each.log_depth) for each in rounds]
         fixed = [i for i, column in enumerate(columns) if column is None]
         if not fixed:
@@ -491,7 +493,9 @@ class _Pull:
 
     @classmethod
     def of(cls, shares: Shares, counts: Tensor, live: list[int]) -> "_Pull":
-        own = sorted({-1 - key for sparse in shares.logits for key in sparse if key < 0})
+        own = sorted(
+            {-1 - key for sparse in shares.logits for key in sparse if key < 0}
+        )
         keys = [*live, *(-1 - column for column in own)]
         jacobian = counts.new_zeros((len(keys), *counts.shape))
         for column, key in zip(jacobian, keys, strict=True):
@@ -518,9 +522,7 @@ class _Pull:
         residual = expected - _possible(counts, log_p)
         return cls(live, columns, jacobian, weighted, residual)
 
-    def add_to(
-        self, total: _Sums, blocks: Sequence[tuple[Tensor, Tensor]]
-    ) -> None:
+    def add_to(self, total: _Sums, blocks: Sequence[tuple[Tensor, Tensor]]) -> None:
         """Add gradient and information.
 
         Args:
@@ -546,5 +548,3 @@ class _Pull:
                 total.add_block(columns, others, block)
                 if j > i:
                     total.add_block(others, columns, block.T)
-
-
