@@ -55,7 +55,7 @@ class Run:
     Attributes:
         best: The loss that decides: total, or of the held-out probes if there are any.
         seconds: Wall time.
-        evaluations: Losses computed (passes over the table), with or without derivatives.
+        evaluations: Passes over the table, with or without derivatives.
         events: The epochs.
     """
 

@@ -475,9 +475,7 @@ class Optimizer(Generic[T]):
         """Let motifs that begin from noise begin from the best of several starts."""
         if not self._is_second_order or not isinstance(self.model, MultiExperimentLoss):
             return
-        tables = self._to_device(self.train_tables)
-        counts = [table for table in tables if isinstance(table, CountBatch)]
-        done = choose_start(self.model, counts)
+        done = choose_start(self.model, self._counts())
         if done is not None:
             self.passes += done.passes
             self.print(f"\t\t{done.text}")
@@ -487,14 +485,23 @@ class Optimizer(Generic[T]):
         """Whether fits go by the Fisher information, where it is of a size for it."""
         chosen = self.optimizer is not None or self.optim_args
         apart = chosen or self.batch_size or self.use_amp
-        return not apart and has_information(self.model)
+        tables: Sequence[object] = self.train_tables
+        counts = all(isinstance(table, CountBatch) for table in tables)
+        return not apart and counts and has_information(self.model)
 
     def _trust_region(self) -> TrustRegion[CountObjective] | None:
         """Return the second-order fit of what is trained, None where there is none."""
         if not self._is_second_order:
             return None
-        tables = self._to_device(self.train_tables)
-        return trust_region_of(self.model, tables, self._tolerance)
+        return trust_region_of(self.model, self._counts(), self._tolerance)
+
+    def _counts(self) -> list[CountBatch]:
+        """Return the training tables, on the device of the model."""
+        return [
+            table.to(self.device)
+            for table in self.train_tables
+            if isinstance(table, CountBatch)
+        ]
 
     def _is_over(self, epoch: int, last: float, current: float, waited: int) -> bool:
         trained = any(p.requires_grad for p in self.model.parameters())

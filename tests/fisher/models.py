@@ -228,7 +228,7 @@ def own_experiment() -> Case:
 
 
 def padded() -> Case:
-    """Return probes of several lengths, padded at their own ends before they are read."""
+    """Return probes of several lengths, padded at their own ends first."""
     table = table_of(lengths=(5, 8))
     before = layers.get_padding_layers(DNA, table, 1, 1)
     conv = layers.Conv1d.from_psam(layers.PSAM(3, DNA, name="a"), before[-1])

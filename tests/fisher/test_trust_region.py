@@ -1,7 +1,8 @@
-"""Steps within a trust region: they descend, end with a reason, and survive bad points."""
+"""Steps within a trust region: they descend, and end with a reason."""
 
 import math
 from collections.abc import Callable
+from itertools import pairwise
 
 import pytest
 import torch
@@ -61,7 +62,7 @@ def test_a_curved_valley_is_followed_to_its_end() -> None:
     objective = Plain(rosenbrock, [-1.2, 1.0])
     region = TrustRegion(objective)
     values = values_of(region)
-    assert all(b < a for a, b in zip(values, values[1:], strict=False))
+    assert all(b < a for a, b in pairwise(values))
     torch.testing.assert_close(
         objective.free.get(), torch.ones(2).double(), atol=1e-3, rtol=0
     )
@@ -132,5 +133,5 @@ def test_a_fit_of_any_model_ends_lower_than_it_began(name: str) -> None:
     values = [
         float(sum(loss)) for _, loss in zip(range(40), region.iterate(), strict=False)
     ]
-    assert all(b < a for a, b in zip(values, values[1:], strict=False))
+    assert all(b < a for a, b in pairwise(values))
     assert values[-1] < values[0] - 1e-3

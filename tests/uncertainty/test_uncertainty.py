@@ -8,8 +8,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from pyprobound import CountTable, Experiment, Mode, MultiExperimentLoss, alphabets
-from pyprobound import layers, rounds
+from pyprobound import (
+    CountTable,
+    Experiment,
+    Mode,
+    MultiExperimentLoss,
+    alphabets,
+    layers,
+    rounds,
+)
 from pyprobound.fisher import CountObjective, TrustRegion
 from pyprobound.uncertainty import Uncertainty
 from tests.fisher.models import CASES, randomised

@@ -84,7 +84,7 @@ def _columns(binding: Binding, free: FreeParameters) -> Tensor:
     known = [free.columns_of(parameter) for parameter in free.among(binding)]
     if not known:
         return torch.zeros(0, dtype=torch.int64)
-    columns = torch.cat(known).unique()
+    columns: Tensor = torch.cat(known).unique()
     return columns[columns >= 0]
 
 
@@ -403,7 +403,7 @@ def columns_of(
         return []
     with torch.enable_grad():
         u = torch.zeros_like(values, requires_grad=True)
-        gradients = torch.autograd.grad(
+        gradients: tuple[Tensor | None, ...] = torch.autograd.grad(
             values, tensors, u, create_graph=True, allow_unused=True
         )
     found = []
@@ -412,10 +412,9 @@ def columns_of(
         if gradient is None or not gradient.requires_grad:
             continue
         (derivative,) = torch.autograd.grad(
-            gradient.flatten()[entry], u, retain_graph=True, allow_unused=True
+            gradient.flatten()[entry], u, retain_graph=True
         )
-        if derivative is not None:
-            found.append((column, derivative.detach()))
+        found.append((column, derivative.detach()))
     return found
 
 

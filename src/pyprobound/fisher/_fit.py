@@ -34,7 +34,7 @@ def has_information(model: object) -> bool:
 
 
 def trust_region_of(
-    model: object, batches: Sequence[object], tolerance: float = TOLERANCE
+    model: object, batches: Sequence[CountBatch], tolerance: float = TOLERANCE
 ) -> TrustRegion[CountObjective] | None:
     """Return a fit of a model by its Fisher information, None where there is none.
 
@@ -46,11 +46,10 @@ def trust_region_of(
     """
     if not isinstance(model, MultiExperimentLoss) or not has_information(model):
         return None
-    counts = [batch for batch in batches if isinstance(batch, CountBatch)]
     n_free = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    if len(counts) < len(batches) or not 0 < n_free <= MOST_PARAMETERS:
+    if not 0 < n_free <= MOST_PARAMETERS:
         return None
-    objective = CountObjective(model, counts)
+    objective = CountObjective(model, batches)
     if len(objective.free) == 0 or objective.n_single_columns > MOST_COLUMNS:
         return None
     precisions = {parameter.dtype for parameter in objective.free.tensors}

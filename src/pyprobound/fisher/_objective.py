@@ -11,7 +11,7 @@ elementwise (`_selection`), ∂X/∂θ belongs to one binding at a time (`_bindi
 is a sum of matrix products over a chunk of probes.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -19,10 +19,8 @@ from torch import Tensor
 
 from pyprobound._evaluation import Evaluation
 from pyprobound._numerics import NEG_INF
-from pyprobound.base import Binding
 from pyprobound.experiment import Experiment
 from pyprobound.fisher._bindings import (
-    ScoreDerivatives,
     columns_of,
     derivatives_of,
     in_chunks,

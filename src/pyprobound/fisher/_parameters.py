@@ -114,7 +114,7 @@ class FreeParameters:
         return torch.cat(rows, -1)
 
     def labels(self) -> list[str]:
-        """Return a name for each free entry: ``…log_activity`` or ``…betas.0[0, 3]``."""
+        """Return a name for each free entry: ``…log_activity``, ``…betas.0[0, 3]``."""
         return [
             label
             for name, parameter, entries in zip(
@@ -146,7 +146,6 @@ def _never_trained(model: Component) -> dict[int, Tensor]:
                 continue
             if not parameter.requires_grad:
                 continue
-            (reached,) = torch.autograd.grad(values.sum(), parameter, allow_unused=True)
-            fixed = torch.zeros_like(parameter) if reached is None else reached
-            found[id(parameter)] = (fixed == 0).flatten().cpu()
+            (reached,) = torch.autograd.grad(values.sum(), parameter)
+            found[id(parameter)] = (reached == 0).flatten().cpu()
     return found

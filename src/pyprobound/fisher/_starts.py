@@ -101,8 +101,8 @@ def choose_start(
 
 @contextmanager
 def _activities_trained(model: MultiExperimentLoss) -> Iterator[None]:
-    """Let activities and depths take part: a motif is judged by what it can be worth."""
-    held = []
+    """Let activities and depths take part: a motif is judged by its worth."""
+    held: list[tuple[Contribution | BaseRound, str, Tensor]] = []
     for module in model.modules():
         if isinstance(module, Contribution) and not module.is_absent:
             held.append((module, "activity", module.log_activity))
@@ -115,7 +115,7 @@ def _activities_trained(model: MultiExperimentLoss) -> Iterator[None]:
         yield
     finally:
         for _, _, parameter in fixed:
-            parameter.requires_grad_(requires_grad=False)
+            parameter.requires_grad_(False)
 
 
 def _draws(motifs: Sequence[PSAM]) -> Iterator[Callable[[], bool]]:

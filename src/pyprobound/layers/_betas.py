@@ -141,7 +141,7 @@ class Betas(Component):
         return masks
 
     def is_trained(self, distance: int) -> Tensor:
-        """Return which betas of a distance may be trained, (forward channels, betas)."""
+        """Return which betas may be trained, (forward channels, betas)."""
         mask = self._frozen_mask[distance]
         if mask is None:
             return torch.ones_like(self.packed(distance), dtype=torch.bool)

@@ -1,8 +1,8 @@
 """Features of windows on the CPU, letter by letter.
 
 A letter at position p is met by position j of the filter in window p − j·dilation. So
-its entries gain a stretch of the weights, read backwards: with the weights reversed, and
-padded with zeros where no window begins, this is one short sum of two arrays.
+its entries gain a stretch of the weights, read backwards: with the weights reversed,
+and padded with zeros where no window begins, it is one short sum of two arrays.
 
     entry[a, c, j] += reversed[c, W − 1 − p + j·dilation]       for all c, j
 
@@ -72,25 +72,36 @@ def _add(codes, weights, columns, fractions, letters, distance, dilation, out): 
             start = margin + n_windows - 1 - p
             first, second = codes[n, p], codes[n, p + distance]
             a, b = letters[first], letters[second]
-            if a == NOTHING or b == NOTHING:
-                continue
             if a >= 0 and b >= 0:
                 feature = a * n_letters + b if distance else a
                 _gain(entries, feature, 1.0, behind, start, dilation)
-                continue
-            for feature in range(n_features):
-                if distance:
-                    x, y = feature // n_letters, feature % n_letters
-                    part = fractions[first, x] * fractions[second, y]
-                else:
-                    part = fractions[first, feature]
-                if part > 0:
-                    _gain(entries, feature, part, behind, start, dilation)
-        for feature in range(np.uint64(n_features)):
-            for channel in range(np.uint64(channels)):
-                for j in range(np.uint64(size)):
-                    at = columns[feature, channel, j]
-                    out[n, at] += entries[feature, channel, j]
+            elif min(a, b) != NOTHING:
+                for feature in range(n_features):
+                    part = _part(fractions, first, second, feature, distance)
+                    if part > 0:
+                        _gain(entries, feature, part, behind, start, dilation)
+        _spread(entries, columns, out, n)
+
+
+@jit
+def _part(fractions, first, second, feature, distance):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
+    """Return how much of a feature two codes (or, without a distance, one) are."""
+    if not distance:
+        return fractions[first, feature]
+    n_letters = fractions.shape[1]
+    x, y = feature // n_letters, feature % n_letters
+    return fractions[first, x] * fractions[second, y]
+
+
+@jit
+def _spread(entries, columns, out, n):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
+    """Add the entries of a probe to their columns."""
+    n_features, channels, size = entries.shape
+    for feature in range(np.uint64(n_features)):
+        for channel in range(np.uint64(channels)):
+            for j in range(np.uint64(size)):
+                at = columns[feature, channel, j]
+                out[n, at] += entries[feature, channel, j]
 
 
 @jit
