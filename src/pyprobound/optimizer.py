@@ -29,6 +29,7 @@ from pyprobound.fisher import (
     TrustRegion,
     choose_start,
     has_information,
+    motifs_of_noise,
     trust_region_of,
 )
 from pyprobound.loss import BaseLoss, Loss, MultiExperimentLoss, T
@@ -458,7 +459,9 @@ class Optimizer(Generic[T]):
         self, train: MultitaskLoader[T], whole: MultitaskLoader[T]
     ) -> Iterator[Loss]:
         """Yield the loss of the training tables at the start and after each epoch."""
-        self._choose_start()
+        if self._begins_from_noise:
+            yield self.run_one_epoch(train=False, dataloader=whole)
+            self._choose_start()
         region = self._trust_region()
         if region is None:
             yield self.run_one_epoch(train=False, dataloader=whole)
@@ -473,12 +476,14 @@ class Optimizer(Generic[T]):
 
     def _choose_start(self) -> None:
         """Let motifs that begin from noise begin from the best of several starts."""
-        if not self._is_second_order or not isinstance(self.model, MultiExperimentLoss):
-            return
+        assert isinstance(self.model, MultiExperimentLoss)
         done = choose_start(self.model, self._counts())
-        if done is not None:
-            self.passes += done.passes
-            self.print(f"\t\t{done.text}")
+        self.passes += done.passes
+        self.print(f"\t\t{done.text}")
+
+    @property
+    def _begins_from_noise(self) -> bool:
+        return self._is_second_order and bool(motifs_of_noise(self.model))
 
     @property
     def _is_second_order(self) -> bool:

@@ -262,7 +262,9 @@ CASES: dict[str, Callable[[], Case]] = {
     "dimer": dimer,
     "dimer of few spacings": lambda: dimer(max_overlap=0, max_spacing=2),
     "dimer with hill": lambda: dimer(train_hill=True, normalize_spacing=True),
-    "dimer with bias": lambda: dimer(lengths=(5, 7), train_posbias=True),
+    "dimer with bias": lambda: dimer(
+        lengths=(6, 7), train_posbias=True, bias_mode="same", bias_bin=3
+    ),
     "homodimer": lambda: dimer(
         homo=True, train_posbias=True, bias_mode="reverse", bias_bin=2
     ),

@@ -261,14 +261,13 @@ def test_epochs_bound_a_fit(tmp_path: Path) -> None:
     assert [event.epoch for event in fit.events] == [0, 1, 2, 3]
 
 
-def test_a_fit_of_whole_tables_ends_where_an_epoch_gains_nothing(
+def test_a_fit_of_whole_tables_ends_where_nothing_is_to_be_gained(
     tmp_path: Path,
 ) -> None:
     fit = fit_of()
     optimizer = fit.optimizer(tmp_path, dtype=torch.float64)
     optimizer.train_simultaneous()
     assert optimizer.reason.startswith("converged: predicted decrease")
-    assert total(fit.events[-2]) - total(fit.events[-1]) < 1e-6
     slopes = torch.autograd.grad(
         sum(fit.model([fit.table]), torch.zeros(())),
         [p for p in fit.model.parameters() if p.requires_grad],

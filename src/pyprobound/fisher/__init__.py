@@ -7,7 +7,7 @@ TrustRegion      minimises such an objective, and says why it ended
 from pyprobound.fisher._fit import has_information, trust_region_of
 from pyprobound.fisher._objective import CountObjective, Moments, Quadratic
 from pyprobound.fisher._parameters import FreeParameters
-from pyprobound.fisher._starts import choose_start
+from pyprobound.fisher._starts import choose_start, motifs_of_noise
 from pyprobound.fisher._trust_region import TOLERANCE, TrustRegion
 
 __all__ = [
@@ -19,5 +19,6 @@ __all__ = [
     "TrustRegion",
     "choose_start",
     "has_information",
+    "motifs_of_noise",
     "trust_region_of",
 ]

@@ -12,7 +12,7 @@ from functools import partial
 from itertools import islice
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from pyprobound.aggregate import Contribution
 from pyprobound.fisher._objective import CountObjective
@@ -25,14 +25,17 @@ from pyprobound.table import CountBatch
 MOST_PROBES = 20_000
 MOST_STEPS, FEW_STEPS = 30, 4
 MOST_SHIFTS, MOST_CANDIDATES = 3, 3
-CLOSE, SAME = 3e-3, 1e-5
+CLOSE, SAME = 3e-3, 1e-4
 """Losses per read by which motifs are compared again, or taken for the same one."""
+
+ROUGH = 1e-5
+"""The predicted decrease that ends a short fit."""
 
 SMALL = 0.03
 """A start of which the noise decides nothing, as a part of the usual one."""
 
 
-def motifs_of_noise(model: MultiExperimentLoss) -> list[PSAM]:
+def motifs_of_noise(model: nn.Module) -> list[PSAM]:
     """Return the PSAMs that are about to be trained from a random start."""
     return [
         module
@@ -57,9 +60,7 @@ class Start:
     passes: float
 
 
-def choose_start(
-    model: MultiExperimentLoss, batches: Sequence[CountBatch]
-) -> Start | None:
+def choose_start(model: MultiExperimentLoss, batches: Sequence[CountBatch]) -> Start:
     """Move motifs that are noise to the best of several starts.
 
     All that is trained moves with them, activities and depths too, to where a short fit
@@ -70,19 +71,20 @@ def choose_start(
         batches: A table for each of its experiments.
 
     Returns:
-        What was done; None if there is no such motif.
+        What was done.
     """
     motifs = motifs_of_noise(model)
-    if not motifs:
-        return None
     sample = [_sampled(batch) for batch in batches]
     with _activities_trained(model):
         search = _Search(CountObjective(model, sample), MOST_STEPS)
-        search.try_all(_draws(motifs))
+        small, drawn, again = _draws(motifs)
+        search.try_all([small, drawn])
+        if len(search.candidates()) > 1:  # they do not agree
+            search.try_all([again], afresh=True)
         for psam in motifs:
             for by in (1, -1):
                 for _ in range(MOST_SHIFTS):
-                    if not search.try_all(iter([partial(psam.slide, by)])):
+                    if not search.try_all([partial(psam.slide, by)]):
                         break
         chosen = search
         if any(a is not b for a, b in zip(sample, batches, strict=True)):
@@ -118,8 +120,8 @@ def _activities_trained(model: MultiExperimentLoss) -> Iterator[None]:
             parameter.requires_grad_(False)
 
 
-def _draws(motifs: Sequence[PSAM]) -> Iterator[Callable[[], bool]]:
-    """Iterate over ways to begin; each returns whether it could."""
+def _draws(motifs: Sequence[PSAM]) -> Sequence[Callable[[], bool]]:
+    """Return ways to begin; each tells whether it could."""
 
     def shrink() -> bool:
         for psam in motifs:
@@ -131,9 +133,7 @@ def _draws(motifs: Sequence[PSAM]) -> Iterator[Callable[[], bool]]:
             psam.draw()
         return True
 
-    yield shrink
-    yield lambda: True
-    yield draw
+    return shrink, lambda: True, draw
 
 
 class _Search:
@@ -141,7 +141,7 @@ class _Search:
 
     def __init__(self, objective: CountObjective, most_steps: int) -> None:
         self._objective, self._most_steps = objective, most_steps
-        self._point = objective.free.get()
+        self._start = self._point = objective.free.get()
         self._found: list[tuple[float, Tensor]] = []
         self.best = float("inf")
         self.tried = 0
@@ -151,14 +151,20 @@ class _Search:
         """How often the probes have been gone through."""
         return self._objective.passes
 
-    def try_all(self, ways: Iterator[Callable[[], bool]]) -> bool:
+    def try_all(
+        self, ways: Sequence[Callable[[], bool]], *, afresh: bool = False
+    ) -> bool:
         """Begin in several ways, each from the best point before any of them.
+
+        Args:
+            ways: Each changes the parameters, and tells whether it could.
+            afresh: Whether to begin from where the search began.
 
         Returns:
             Whether one is better.
         """
         free = self._objective.free
-        origin, before = self._point, self.best
+        origin, before = self._start if afresh else self._point, self.best
         for begin in ways:
             free.set(origin)
             if begin():
@@ -176,7 +182,7 @@ class _Search:
 
     def _fit(self) -> None:
         self.tried += 1
-        steps = TrustRegion(self._objective).iterate()
+        steps = TrustRegion(self._objective, tolerance=ROUGH).iterate()
         value = float("inf")
         for loss in islice(steps, self._most_steps):
             value = float(loss.negloglik + loss.regularization)
