@@ -25,8 +25,11 @@ from pyprobound.table import CountBatch
 MOST_PROBES = 20_000
 MOST_STEPS, FEW_STEPS = 30, 4
 MOST_SHIFTS, MOST_CANDIDATES = 3, 3
-CLOSE, SAME = 3e-3, 1e-4
-"""Losses per read by which motifs are compared again, or taken for the same one."""
+CLOSE = 3e-3
+"""The loss per read by which motifs are compared again."""
+
+ALIKE = 0.4
+"""How far motifs that are taken for the same one may be apart, as a part of them."""
 
 ROUGH = 1e-5
 """The predicted decrease that ends a short fit."""
@@ -76,7 +79,7 @@ def choose_start(model: MultiExperimentLoss, batches: Sequence[CountBatch]) -> S
     motifs = motifs_of_noise(model)
     sample = [_sampled(batch) for batch in batches]
     with _activities_trained(model):
-        search = _Search(CountObjective(model, sample), MOST_STEPS)
+        search = _Search(CountObjective(model, sample), motifs, MOST_STEPS)
         small, drawn, again = _draws(motifs)
         search.try_all([small, drawn])
         if len(search.candidates()) > 1:  # they do not agree
@@ -89,7 +92,7 @@ def choose_start(model: MultiExperimentLoss, batches: Sequence[CountBatch]) -> S
         chosen = search
         if any(a is not b for a, b in zip(sample, batches, strict=True)):
             # The sample cannot tell motifs apart that are worth nearly the same.
-            chosen = _Search(CountObjective(model, batches), FEW_STEPS)
+            chosen = _Search(CountObjective(model, batches), motifs, FEW_STEPS)
             chosen.compare(search.candidates())
         chosen.finish()
     sizes = [[batch.batchlen() for batch in each] for each in (sample, batches)]
@@ -136,13 +139,43 @@ def _draws(motifs: Sequence[PSAM]) -> Sequence[Callable[[], bool]]:
     return shrink, lambda: True, draw
 
 
+@dataclass(frozen=True)
+class _Fit:
+    """A short fit: the loss it leads to, its parameters, and the motifs' letters."""
+
+    value: float
+    point: Tensor
+    letters: list[Tensor]
+
+    def resembles(self, other: "_Fit") -> bool:
+        """Tell whether the motifs are the same, on whichever strand."""
+        return all(
+            _is_alike(mine, its)
+            for mine, its in zip(self.letters, other.letters, strict=True)
+        )
+
+
+def _is_alike(first: Tensor, second: Tensor) -> bool:
+    """Tell whether two filters (channels, letters, positions) are nearly the same."""
+    first, second = (each - each.mean(1, keepdim=True) for each in (first, second))
+    # The other strand is the second half of the channels.
+    apart = min(
+        float((first - each).norm())
+        for each in (second, second.roll(len(second) // 2, 0))
+    )
+    return apart < ALIKE * float(first.norm() + second.norm()) / 2
+
+
 class _Search:
     """Short fits of one objective, and the best point so far."""
 
-    def __init__(self, objective: CountObjective, most_steps: int) -> None:
+    def __init__(
+        self, objective: CountObjective, motifs: Sequence[PSAM], most_steps: int
+    ) -> None:
         self._objective, self._most_steps = objective, most_steps
+        self._motifs = motifs
         self._start = self._point = objective.free.get()
-        self._found: list[tuple[float, Tensor]] = []
+        self._found: list[_Fit] = []
         self.best = float("inf")
         self.tried = 0
 
@@ -182,24 +215,24 @@ class _Search:
 
     def _fit(self) -> None:
         self.tried += 1
-        steps = TrustRegion(self._objective, tolerance=ROUGH).iterate()
-        value = float("inf")
-        for loss in islice(steps, self._most_steps):
-            value = float(loss.negloglik + loss.regularization)
+        region = TrustRegion(self._objective, tolerance=ROUGH)
+        for _ in islice(region.iterate(), self._most_steps):
+            pass
+        value = region.promise
         point = self._objective.free.get()
-        self._found.append((value, point))
+        letters = [psam.get_filter(0).detach() for psam in self._motifs]
+        self._found.append(_Fit(value, point, letters))
         if value < self.best:
             self.best, self._point = value, point
 
     def candidates(self) -> list[Tensor]:
         """Return the best points that are different motifs, the best one first."""
-        found = sorted(self._found, key=lambda each: each[0])
-        kept: list[tuple[float, Tensor]] = []
-        for value, point in found:
-            is_new = all(abs(value - other) > SAME for other, _ in kept)
-            if is_new and value < self.best + CLOSE:
-                kept.append((value, point))
-        return [point for _, point in kept[:MOST_CANDIDATES]] or [self._point]
+        kept: list[_Fit] = []
+        for fit in sorted(self._found, key=lambda each: each.value):
+            is_new = not any(fit.resembles(other) for other in kept)
+            if is_new and fit.value < self.best + CLOSE:
+                kept.append(fit)
+        return [fit.point for fit in kept[:MOST_CANDIDATES]] or [self._point]
 
     def finish(self) -> None:
         """Go to the best point; to where it began if there is none."""

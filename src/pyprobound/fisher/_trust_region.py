@@ -159,23 +159,36 @@ class TrustRegion(Generic[ObjectiveT]):
         self.objective = objective
         self._tolerance, self._rounding = tolerance, rounding
         self._radius = max(1.0, START_RADIUS * math.sqrt(len(objective.free)))
+        self._here: Quadratic | None = None
         self.reason = ""
         self.trials = 0
 
     def iterate(self) -> Iterator[Loss]:
         """Yield the loss at the start, and after every step."""
-        here = self.objective.quadratic()
+        here = self._seen(self.objective.quadratic())
         yield here.loss
         balanced = self._balanced(here)
         if balanced is not None:
-            here = balanced
+            here = self._seen(balanced)
             yield here.loss
         while True:
             following = self._improved(here)
             if following is None:
                 return
-            here = following
+            here = self._seen(following)
             yield here.loss
+
+    def _seen(self, here: Quadratic) -> Quadratic:
+        self._here = here
+        return here
+
+    @property
+    def promise(self) -> float:
+        """What the objective will end at, if it is the parabola that it seems."""
+        if self._here is None or not _is_finite(self._here):
+            return math.inf
+        newton = Parabola(self._here.gradient, self._here.curvature).newton
+        return self._here.value - (0.0 if newton is None else max(newton.gain, 0.0))
 
     def _balanced(self, here: Quadratic) -> Quadratic | None:
         """Return the objective with depths set to fit, None if that does not help."""
