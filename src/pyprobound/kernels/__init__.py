@@ -2,7 +2,8 @@
 
 Each kernel is one public function, which checks its arguments once, and a readable
 PyTorch reference, which says what is computed: exact in float32 and float64, on CPU and
-CUDA, differentiable (twice), and bounded in memory.
+CUDA, differentiable (twice), and bounded in memory. Faster implementations stand beside
+it; `use_backend` chooses (see `_backends`).
 
     window_scores        log 1/K(S_i, x)                            (N, C, W)
     soft_window_scores   the same for sequences of letter fractions (N, C, W)
@@ -11,6 +12,7 @@ CUDA, differentiable (twice), and bounded in memory.
     log_sum_dimers       log Σ over all pairs of windows            (N,)
 """
 
+from pyprobound.kernels._backends import use_backend
 from pyprobound.kernels.log_sum_dimers import log_sum_dimers
 from pyprobound.kernels.log_sum_windows import log_sum, log_sum_windows
 from pyprobound.kernels.window_scores import soft_window_scores, window_scores
@@ -20,5 +22,6 @@ __all__ = [
     "log_sum_dimers",
     "log_sum_windows",
     "soft_window_scores",
+    "use_backend",
     "window_scores",
 ]
