@@ -48,7 +48,11 @@ jit: Callable[[Callable[..., Any]], Jitted] = numba.njit(
 inline: Callable[[Callable[..., Any]], Jitted] = numba.njit(
     nogil=True, cache=True, fastmath=FAST_MATH, error_model="numpy", forceinline=True
 )
-"""Compile a part of a kernel into it: a call would pass each array as seven numbers."""
+"""Compile a part of a kernel into it.
+
+A call would pass each array as seven numbers; and what is called is compiled on its
+own, so that the bits may depend on whether it was loaded from disk.
+"""
 
 
 # == running ==========================================================================

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
+from pyprobound._numerics import scale_log
 from pyprobound.kernels._backends import implementation
 from pyprobound.kernels._checks import (
     check_channel_bias,
@@ -99,6 +100,9 @@ def log_sum(windows: Tensor, *, hill: Tensor | None = None) -> Tensor:
         raise ValueError(f"windows has shape {tuple(windows.shape)}, not (N, C, W)")
     check_float("windows", windows)
     check_hill(hill)
+    if tuple(windows.shape[1:]) == (1, 1):  # non-specific binding: nothing to sum
+        only = windows[:, 0, 0]
+        return only if hill is None else scale_log(only, hill)
     module = implementation("log_sum_windows", windows.device, windows.numel())
     sums: Tensor = (module or _reference).log_sum(windows, hill)
     return sums

@@ -130,7 +130,7 @@ def _scatter(words, bases, n_words, channels, first, last, p, table):
             table[i + ONE] += p[TWO * x + ONE]
 
 
-@jit
+@inline
 def _log_fractions(words, bases, table, n_words, channels, bias, g, first, last, p):
     """Return the log sum of a probe from tables of logarithms, and its terms in p.
 
