@@ -43,6 +43,9 @@ _STDOUT = cast("io.TextIOBase", sys.stdout)
 TOLERANCE = 1e-6
 """A full-batch epoch that gains less loss per read than this ends a fit."""
 
+CEILING = 1e9
+"""Losses and slopes above it are not told apart: no fit comes from there."""
+
 
 @dataclass(frozen=True)
 class ProgressEvent:
@@ -390,7 +393,10 @@ class Optimizer(Generic[T]):
         def closure() -> Tensor:
             loss = self._loss(ready, memory, gradients=True)
             first.append(loss)
-            return loss.negloglik + loss.regularization
+            total = loss.negloglik + loss.regularization
+            if isinstance(engine, torch.optim.LBFGS):
+                return _bounded(total, self.model.parameters())
+            return total
 
         engine.step(cast("Callable[[], float]", closure))
         return first[0]
@@ -676,6 +682,22 @@ class Optimizer(Generic[T]):
             bar = best_loss if maintain_loss and number > 0 else _NEVER
             best_loss = self.train_until_convergence(best_loss=bar)
         return best_loss
+
+
+def _bounded(total: Tensor, parameters: Iterable[Tensor]) -> Tensor:
+    """Return a loss, and leave gradients, that a line search can square.
+
+    A step that goes far too far has a penalty of e^700. L-BFGS interpolates between the
+    squares of such numbers, which are infinite, and ends at NaN instead of turning
+    back.
+    """
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    numbers = torch.stack([total, *(g.abs().amax().to(total) for g in gradients)])
+    if bool((numbers.abs() < CEILING).all()):
+        return total
+    for gradient in gradients:
+        gradient.nan_to_num_(0.0).clamp_(-CEILING, CEILING)
+    return total.nan_to_num(CEILING).clamp(max=CEILING)
 
 
 def _warn_if_not_empty(path: object) -> None:
