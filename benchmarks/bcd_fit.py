@@ -14,6 +14,7 @@ asked for.
 """
 
 import argparse
+import os
 import time
 from collections.abc import Callable
 from typing import Literal
@@ -29,6 +30,7 @@ from common import (
     loss_of,
     machine,
     parser,
+    peak_mebibytes,
     peak_memory,
     sampled,
 )
@@ -138,7 +140,6 @@ def main() -> None:
     if options.probes:
         same += ["--probes", str(options.probes)]
     report.add(case, options.repeats, peaks_of(case, __file__, same))
-    report.write(options.json)
     for seed in range(options.seeds):
         torch.manual_seed(seed)
         psam, model = build(table, pseudocount)
@@ -150,6 +151,17 @@ def main() -> None:
             f" {consensus(psam)}, peak memory {peak_memory()}",
             flush=True,
         )
+        report.fits.append(
+            {
+                "fit": f"Bcd model, {len(table):,} probes, seed {seed}",
+                "backend": os.environ.get("PYPROBOUND_BACKEND", "auto"),
+                "objective": loss + penalty,
+                "seconds": run.seconds,
+                "losses": run.evaluations,
+                "peak_mib": peak_mebibytes(),
+            }
+        )
+    report.write(options.json)
 
 
 if __name__ == "__main__":

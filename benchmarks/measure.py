@@ -81,6 +81,7 @@ class Report:
     """The rows of a script, printed as they come and written at the end."""
 
     rows: list[Row] = field(default_factory=list)
+    fits: list[dict[str, object]] = field(default_factory=list)
 
     def add(self, case: Case, repeats: int, peaks: Mapping[str, float]) -> list[Row]:
         """Measure a case and print it."""
@@ -95,9 +96,8 @@ class Report:
         """Write all rows as JSON, if a path is given."""
         if path is not None:
             rows = [asdict(row) for row in self.rows]
-            Path(path).write_text(
-                json.dumps({"machine": machine(), "rows": rows}, indent=1)
-            )
+            found = {"machine": machine(), "rows": rows, "fits": self.fits}
+            Path(path).write_text(json.dumps(found, indent=1) + "\n")
 
 
 def measure(case: Case, repeats: int, peaks: Mapping[str, float]) -> list[Row]:

@@ -10,6 +10,7 @@ sorted instead.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -36,6 +37,11 @@ class Distinct:
     seqs: Tensor
     inverse: Tensor | None
     target: Tensor
+
+    @cached_property
+    def total(self) -> Tensor:
+        """All counts together, a float64 scalar."""
+        return self.target.sum(dtype=torch.float64)
 
     @classmethod
     def of(cls, seqs: Tensor, target: Tensor) -> "Distinct":

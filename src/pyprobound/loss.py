@@ -318,7 +318,7 @@ class MultiExperimentLoss(BaseLoss[CountBatch]):
         total = _summed_cost(transform, distinct.seqs, distinct.target, self.max_split)
         if self.full_loss:
             total = total - _poisson_constant(batch.target).to(total.device)
-        return total, batch.target.sum(dtype=torch.float64)
+        return total, distinct.total
 
     def _settings(self) -> dict[str, object]:
         return {

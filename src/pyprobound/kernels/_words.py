@@ -220,7 +220,20 @@ def _survey(codes, n_letters, n_codes, pad, kinds):
 
 
 @inline
-def write_words(codes, n, n_symbols, shapes, words):
+def words_for(shapes, length):
+    """Return room for the words of a probe, and whether `write_words` may pair letters.
+
+    It may where all shapes are made of neighbours, two by two, and a last one if odd.
+    """
+    paired = shapes.shape[1] >= 4
+    for shape in range(shapes.shape[0]):
+        for j in range(0, shapes.shape[1] - 1, 2):
+            paired &= shapes[shape, j] + U(1) == shapes[shape, j + 1]
+    return np.empty((U(shapes.shape[0]) + U(1)) * length, np.uint32), paired
+
+
+@inline
+def write_words(codes, n, n_symbols, shapes, paired, words):
     """Write the words of each shape that begin at each letter of probe n.
 
     Args:
@@ -228,18 +241,41 @@ def write_words(codes, n, n_symbols, shapes, words):
         n: The probe.
         n_symbols: What words are made of.
         shapes: (shapes, width).
-        words: (shapes · length,) uint32, written; meaningless where a word would end
-            beyond the probe or holds what is no symbol.
+        paired: From `words_for`: half of the work, for filters without gaps.
+        words: From `words_for`; the words of all shapes are written, and after them
+            pairs of letters. Meaningless where a word would end beyond the probe or
+            holds what is no symbol.
     """
     length, base = U(codes.shape[1]), np.uint32(n_symbols)
     n_shapes, width = U(shapes.shape[0]), U(shapes.shape[1])
+    if not paired:
+        for shape in range(n_shapes):
+            at = shape * length
+            count = length - shapes[shape, width - U(1)]
+            for p in range(count):
+                words[at + p] = np.uint32(codes[n, p])
+            for j in range(U(1), width):
+                offset = shapes[shape, j]
+                for p in range(count):
+                    letter = np.uint32(codes[n, p + offset])
+                    words[at + p] = np.uint32(words[at + p] * base + letter)
+        return
+    pairs, square = n_shapes * length, np.uint32(base * base)
+    for p in range(length - U(1)):
+        letter = np.uint32(codes[n, p])
+        words[pairs + p] = np.uint32(letter * base + np.uint32(codes[n, p + U(1)]))
     for shape in range(n_shapes):
         at = shape * length
         count = length - shapes[shape, width - U(1)]
+        second = pairs + shapes[shape, U(2)]
         for p in range(count):
-            words[at + p] = np.uint32(codes[n, p])
-        for j in range(U(1), width):
-            offset = shapes[shape, j]
+            words[at + p] = np.uint32(words[pairs + p] * square + words[second + p])
+        for j in range(U(4), width - U(1), U(2)):
+            on = pairs + shapes[shape, j]
+            for p in range(count):
+                words[at + p] = np.uint32(words[at + p] * square + words[on + p])
+        if width % U(2):
+            offset = shapes[shape, width - U(1)]
             for p in range(count):
                 letter = np.uint32(codes[n, p + offset])
                 words[at + p] = np.uint32(words[at + p] * base + letter)

@@ -35,6 +35,7 @@ from pyprobound.kernels._words import (
     layouts,
     narrow,
     read_kind,
+    words_for,
     write_words,
 )
 from pyprobound.kernels.log_sum_windows import _reference
@@ -174,10 +175,10 @@ def _add_up(p, start, stop):
 @inline
 def _terms(
     codes, n, n_symbols, shapes, bases, n_words, factors, logs, shift,
-    channels, trust, bias_factors, bias_logs, g, first, last, words, p,
+    channels, trust, bias_factors, bias_logs, g, first, last, words, paired, p,
 ):  # fmt: skip
     """Return the log sum of probe n, its terms, to a common factor, in p."""
-    write_words(codes, n, n_symbols, shapes, words)
+    write_words(codes, n, n_symbols, shapes, paired, words)
     _multiply(words, bases, factors, n_words, channels, first, last, p)
     if len(bias_factors):
         for i in range(first * channels, last * channels):
@@ -221,7 +222,7 @@ def _forward(
     """
     length = U(codes.shape[1])
     p = np.empty((length + ONE - reach) * channels, factors.dtype)
-    words = np.empty(U(shapes.shape[0]) * length, np.uint32)
+    words, paired = words_for(shapes, length)
     for n in range(U(codes.shape[0])):
         kind, first, end = read_kind(codes, n, n_letters, n_codes, pad)
         if kind != wanted:
@@ -232,7 +233,7 @@ def _forward(
         out[n] = _terms(
             codes, n, n_symbols, shapes, bases, n_words, factors, logs, shift,
             channels, trust, bias_factors, bias_logs, group[n],
-            first, end + ONE - reach, words, p,
+            first, end + ONE - reach, words, paired, p,
         )  # fmt: skip
 
 
@@ -252,7 +253,7 @@ def _backward(
     """
     length = U(codes.shape[1])
     p = np.empty((length + ONE - reach) * channels, factors.dtype)
-    words = np.empty(U(shapes.shape[0]) * length, np.uint32)
+    words, paired = words_for(shapes, length)
     for n in range(U(codes.shape[0])):
         kind, first, end = read_kind(codes, n, n_letters, n_codes, pad)
         if kind != wanted or end < first + reach or grad[n] == 0:
@@ -260,7 +261,8 @@ def _backward(
         last = end + ONE - reach
         log_sum = _terms(
             codes, n, n_symbols, shapes, bases, n_words, factors, logs, shift,
-            channels, trust, bias_factors, bias_logs, group[n], first, last, words, p,
+            channels, trust, bias_factors, bias_logs, group[n],
+            first, last, words, paired, p,
         )  # fmt: skip
         if log_sum == -np.inf:
             continue

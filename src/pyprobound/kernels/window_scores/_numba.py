@@ -24,6 +24,7 @@ from pyprobound.kernels._words import (
     layouts,
     narrow,
     read_kind,
+    words_for,
     write_words,
 )
 from pyprobound.kernels.window_scores import _reference
@@ -61,7 +62,7 @@ def _forward(
     """
     length = U(codes.shape[1])
     channels, n_windows = U(out.shape[1]), U(out.shape[2])
-    words = np.empty(U(shapes.shape[0]) * length, np.uint32)
+    words, paired = words_for(shapes, length)
     for n in range(U(codes.shape[0])):
         kind, first, end = read_kind(codes, n, n_letters, n_codes, pad)
         if kind != wanted:
@@ -76,7 +77,7 @@ def _forward(
             for x in range(last, n_windows):
                 out[n, c, x] = -np.inf
         if first < last:
-            write_words(codes, n, n_symbols, shapes, words)
+            write_words(codes, n, n_symbols, shapes, paired, words)
             _score(words, bases, table, first, last, n, out)
 
 
@@ -114,11 +115,11 @@ def _backward(
         barred: Whether an entry may be −∞, and with it some windows.
         to_table: Gradient of the table.
     """
-    words = np.empty(U(shapes.shape[0]) * U(codes.shape[1]), np.uint32)
+    words, paired = words_for(shapes, U(codes.shape[1]))
     for n in range(U(codes.shape[0])):
         kind, first, end = read_kind(codes, n, n_letters, n_codes, pad)
         if kind == wanted and end >= first + reach:
-            write_words(codes, n, n_symbols, shapes, words)
+            write_words(codes, n, n_symbols, shapes, paired, words)
             last = end + ONE - reach
             _spread(words, bases, table, first, last, n, grad, barred, to_table)
 
