@@ -45,8 +45,8 @@ format: $(READY) ## Apply the formatter and the safe fixes
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(READY) ## Time a gradient of the Bcd table (BENCH= says more: TABLE --seeds 5)
-	$(BIN)/python benchmarks/bcd_fit.py $(if $(BENCH),$(BENCH),--gradient-only)
+bench: $(READY) ## Time every kernel and the Bcd gradient (BENCH="--only dimer_kernel")
+	$(BIN)/python benchmarks/all.py $(BENCH)
 
 clean: ## Remove .venv and everything else that was made here
 	rm -rf $(VENV) build dist htmlcov .coverage .hypothesis .import_linter_cache \

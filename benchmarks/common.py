@@ -145,12 +145,16 @@ def _cpu_model() -> str:
     return platform.processor() or platform.machine()
 
 
-def peak_memory() -> str:
-    """Return the most memory that this process has held so far."""
+def peak_mebibytes() -> float:
+    """Return the most memory that this process has held so far, in MiB."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     # Linux counts in KiB, macOS in bytes.
-    mebibytes = peak / 2**20 if sys.platform == "darwin" else peak / 2**10
-    return f"{mebibytes:.0f} MiB"
+    return peak / 2**20 if sys.platform == "darwin" else peak / 2**10
+
+
+def peak_memory() -> str:
+    """Return the most memory that this process has held so far, as text."""
+    return f"{peak_mebibytes():.0f} MiB"
 
 
 def parser(description: str | None, table: Path) -> argparse.ArgumentParser:

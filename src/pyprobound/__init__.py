@@ -14,6 +14,7 @@ from pyprobound._version import __version__
 
 if TYPE_CHECKING:
     from pyprobound import alphabets, layers, rounds
+    from pyprobound._chunking import memory_budget, set_memory_budget
     from pyprobound.aggregate import Aggregate, Contribution
     from pyprobound.base import (
         Binding,
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     )
     from pyprobound.cooperativity import Cooperativity, Spacing
     from pyprobound.experiment import Experiment
+    from pyprobound.kernels import use_backend
     from pyprobound.loss import (
         BaseLoss,
         Loss,
@@ -49,6 +51,7 @@ if TYPE_CHECKING:
     )
 
 _HOMES = {
+    "_chunking": ("memory_budget", "set_memory_budget"),
     "aggregate": ("Aggregate", "Contribution"),
     "base": (
         "Binding",
@@ -61,6 +64,7 @@ _HOMES = {
     ),
     "cooperativity": ("Cooperativity", "Spacing"),
     "experiment": ("Experiment",),
+    "kernels": ("use_backend",),
     "loss": ("BaseLoss", "Loss", "MultiExperimentLoss", "MultiRoundMSLELoss"),
     "mode": ("Mode",),
     "optimizer": ("Optimizer",),
@@ -79,7 +83,9 @@ _HOMES = {
     ),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
-_MODULES = frozenset({"alphabets", "layers", "rounds", *_HOMES})
+_MODULES = frozenset(
+    {"alphabets", "layers", "rounds", *(x for x in _HOMES if not x.startswith("_"))}
+)
 
 __all__ = [
     "Aggregate",
@@ -111,10 +117,13 @@ __all__ = [
     "collate_batch_fn",
     "get_dataframe",
     "layers",
+    "memory_budget",
     "rounds",
     "sample_counts",
     "sample_dataframe",
     "score",
+    "set_memory_budget",
+    "use_backend",
 ]
 
 

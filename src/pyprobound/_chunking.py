@@ -35,7 +35,11 @@ _setting = _Setting()
 
 
 def set_memory_budget(n_bytes: int | None) -> None:
-    """Bound the temporaries of one kernel call (results and gradients excluded).
+    """Bound the memory of temporaries; probes are worked through in pieces that fit.
+
+    It bounds what one operation on scores needs while it runs, results and gradients
+    excluded; the pieces in which `score` goes through a batch; and what a fit keeps of
+    windows that are not trained. A small budget costs time, no accuracy.
 
     Args:
         n_bytes: The bound in bytes; None goes back to the environment variable
@@ -52,7 +56,7 @@ def set_memory_budget(n_bytes: int | None) -> None:
 
 
 def memory_budget() -> int:
-    """Return the bound on the temporaries of one kernel call, in bytes.
+    """Return the bound on temporaries in bytes, see `set_memory_budget`.
 
     Raises:
         PyProBoundError: PYPROBOUND_MEMORY_BUDGET is not a positive number.

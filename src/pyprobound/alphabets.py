@@ -14,7 +14,6 @@ the mean of a position's weights, and '-' scores 0.
 """
 
 from collections.abc import Collection, Iterable, Mapping
-from itertools import repeat
 from typing import Any, Self
 
 import numpy as np
@@ -23,6 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from pyprobound._texts import NotTextError, Texts
 from pyprobound.errors import InputError
 
 PADDING = " "
@@ -30,6 +30,7 @@ WILDCARD = "*"
 ZERO = "-"
 
 _SHOWN = 40  # characters of a sequence that an error message repeats
+_LARGEST_TABLE = 2**20  # entries of a table of monomers
 
 _IUPAC = {
     "R": "AG",
@@ -198,14 +199,33 @@ class Alphabet:
                 raise ValueError(msg)
         return lookup
 
-    def _written_bytes(self) -> NDArray[np.generic] | None:
-        """Return byte → code (n_codes where unknown), if all symbols are one byte."""
-        if self.monomer_length > 1 or not all(x.isascii() for x in self._lookup):
+    def _written_bytes(self) -> tuple[bytes, NDArray[np.generic]] | None:
+        """Return the table of codes that a monomer is looked up in, byte by byte.
+
+        Returns:
+            The kind of every byte; and the code (n_codes where unknown) of every
+            monomer, in a table with an axis of kinds for each of its characters. None
+            where that table would be large, or a symbol is not ASCII.
+        """
+        if not all(x.isascii() for x in self._lookup):
             return None
-        table = np.full(256, self.n_codes, dtype=self._code_dtype)
-        for symbol, number in self._lookup.items():
-            table[ord(symbol)] = number
-        return table
+        width = self.monomer_length
+        if width == 1:
+            kinds = np.full(256, self.n_codes, self._code_dtype)
+            for symbol, number in self._lookup.items():
+                kinds[ord(symbol)] = number
+            if kinds.dtype == np.uint8:
+                return kinds.tobytes(), kinds
+        known = sorted({x for symbol in self._lookup for x in symbol})
+        n_kinds = len(known) + 1  # the last one is every other byte
+        if n_kinds**width > _LARGEST_TABLE:
+            return None
+        kind = np.full(256, len(known), np.uint8)
+        kind[[ord(x) for x in known]] = np.arange(len(known))
+        table = np.full((n_kinds,) * width, self.n_codes, self._code_dtype)
+        for symbol, code in self._lookup.items():
+            table[tuple(map(known.index, symbol))] = code
+        return kind.tobytes(), table
 
     @property
     def n_letters(self) -> int:
@@ -252,35 +272,77 @@ class Alphabet:
             InputError: A sequence has an unknown letter, is no string, or is longer
                 than `length`; the message names it, by row and position from 0.
         """
-        strings = _as_strings(sequences)
-        lengths = np.fromiter(map(len, strings), np.int64, len(strings))
+        if isinstance(sequences, str):
+            msg = "encode takes many sequences; translate takes one"
+            raise TypeError(msg)
+        try:
+            texts = Texts.of(sequences)
+        except NotTextError as error:
+            msg = f"sequence {error.row} is {error.value!r}, not a string"
+            raise InputError(msg) from None
+        return self.encode_texts(texts, length)
+
+    def encode_texts(
+        self, texts: Texts, length: int | None = None, first: int = 0
+    ) -> Tensor:
+        """Return the codes of strings that lie end to end; see `encode`.
+
+        Args:
+            texts: The sequences.
+            length: Letters per row; by default the longest sequence's.
+            first: The number of the first of them, for messages.
+
+        Raises:
+            InputError: As `encode`.
+        """
+        lengths = texts.lengths
         if self.monomer_length > 1:
-            self._check_monomers(strings, lengths)
-            lengths //= self.monomer_length
+            self._check_monomers(texts, first)
+            lengths = lengths // self.monomer_length
         longest = int(lengths.max(initial=0))
         if length is None:
             length = longest
         elif longest > length:
             row = int(lengths.argmax())
             msg = (
-                f"sequence {row} {shorten(strings[row])} has {longest} letters, "
+                f"sequence {first + row} {shorten(texts[row])} has {longest} letters, "
                 f"more than {length}"
             )
             raise InputError(msg)
-        codes = self._codes("".join(strings))
+        codes = self._codes(texts.characters)
         if (codes == self.n_codes).any():
-            raise InputError(self._unknown_letter(strings, lengths, codes))
+            raise InputError(self._unknown_letter(texts, lengths, codes, first))
         return torch.from_numpy(self._pad(codes, lengths, length))
 
-    def _codes(self, text: str) -> NDArray[np.generic]:
+    def _codes(
+        self, characters: NDArray[np.uint8] | NDArray[np.uint32]
+    ) -> NDArray[np.generic]:
         """Return the code of every monomer of a text, n_codes where unknown."""
-        if self._byte_lookup is not None and text.isascii():
-            return self._byte_lookup[np.frombuffer(text.encode("ascii"), np.uint8)]
-        # UTF-32 gives every character four bytes, so a monomer is a fixed-width field
-        width = np.dtype(f"<U{self.monomer_length}")
-        monomers = np.frombuffer(text.encode("utf-32-le"), width).tolist()
-        codes = map(self._lookup.get, monomers, repeat(self.n_codes))
-        return np.fromiter(codes, self._code_dtype, len(monomers))
+        if self._byte_lookup is None or characters.dtype != np.uint8:
+            return self._rare_codes(characters)
+        kinds, table = self._byte_lookup
+        # a table of bytes is applied faster by Python than by NumPy
+        text = bytearray(characters).translate(kinds)
+        kind = np.frombuffer(text, np.uint8)
+        if self.monomer_length == 1:
+            return kind if table.dtype == np.uint8 else table[kind]
+        columns = kind.reshape(-1, self.monomer_length).T
+        number = columns[0].astype(np.intp)
+        for column in columns[1:]:
+            number *= len(table)
+            number += column
+        codes: NDArray[np.generic] = table.reshape(-1)[number]
+        return codes
+
+    def _rare_codes(
+        self, characters: NDArray[np.uint8] | NDArray[np.uint32]
+    ) -> NDArray[np.generic]:
+        """Return the code of every monomer, whatever its characters are."""
+        wide = characters.astype("<u4", copy=False)
+        monomers = wide.view(f"<U{self.monomer_length}")
+        distinct, which = np.unique(monomers, return_inverse=True)
+        codes = [self._lookup.get(x, self.n_codes) for x in distinct.tolist()]
+        return np.array(codes, self._code_dtype)[which]
 
     def _pad(
         self, codes: NDArray[np.generic], lengths: NDArray[np.int64], width: int
@@ -292,35 +354,37 @@ class Alphabet:
         rows[np.arange(width) < lengths[:, None]] = codes  # both in row-major order
         return rows
 
-    def _check_monomers(self, strings: list[str], lengths: NDArray[np.int64]) -> None:
+    def _check_monomers(self, texts: Texts, first: int) -> None:
         """Raise InputError unless every sequence is a whole number of monomers."""
-        broken = np.flatnonzero(lengths % self.monomer_length)
+        broken = np.flatnonzero(texts.lengths % self.monomer_length)
         if not broken.size:
             return
         row = int(broken[0])
         msg = (
-            f"sequence {row} {shorten(strings[row])} has {len(strings[row])} "
+            f"sequence {first + row} {shorten(texts[row])} has {len(texts[row])} "
             f"characters, not a multiple of the monomer length {self.monomer_length}"
         )
         raise InputError(msg)
 
     def _unknown_letter(
         self,
-        strings: list[str],
+        texts: Texts,
         lengths: NDArray[np.int64],
         codes: NDArray[np.generic],
+        first: int,
     ) -> str:
         """Describe the first unknown letter of concatenated sequences."""
-        first = int((codes == self.n_codes).argmax())
-        row = int(np.searchsorted(lengths.cumsum(), first, side="right"))
-        position = first - int(lengths[:row].sum())
+        place = int((codes == self.n_codes).argmax())
+        row = int(np.searchsorted(lengths.cumsum(), place, side="right"))
+        position = place - int(lengths[:row].sum())
         start = position * self.monomer_length
-        letter = strings[row][start : start + self.monomer_length]
-        which = f"sequence {row} " if len(strings) > 1 else ""
+        text = texts[row]
+        letter = text[start : start + self.monomer_length]
+        which = f"sequence {first + row} " if len(texts) > 1 or first else ""
         hint = ", but its capital is" if letter.upper() in self._lookup else ""
         return (
             f"letter {letter!r} at position {position} (from 0) of {which}"
-            f"{shorten(strings[row])} is not in the alphabet {self._described()}{hint}"
+            f"{shorten(text)} is not in the alphabet {self._described()}{hint}"
         )
 
     def _described(self) -> str:
@@ -518,24 +582,3 @@ class Protein(Alphabet):
             encoding={"B": "DN", "Z": "EQ", "J": "IL", "X": amino_acids},
             color_scheme="skylign_protein",
         )
-
-
-def _as_strings(sequences: Collection[str]) -> list[str]:
-    """Return the sequences as a list.
-
-    Raises:
-        InputError: One of them is not a string.
-    """
-    if isinstance(sequences, str):
-        msg = "encode takes many sequences; translate takes one"
-        raise TypeError(msg)
-    if hasattr(sequences, "__array__"):
-        # the fastest way out of a pandas Index of any string type
-        strings: list[Any] = np.asarray(sequences, dtype=object).tolist()
-    else:
-        strings = list(sequences)
-    if all(issubclass(kind, str) for kind in set(map(type, strings))):
-        return strings
-    row, value = next((i, x) for i, x in enumerate(strings) if not isinstance(x, str))
-    msg = f"sequence {row} is {value!r}, not a string"
-    raise InputError(msg)

@@ -15,14 +15,19 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from enum import IntEnum
-from itertools import pairwise
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import IO, Any, ClassVar, Literal, NamedTuple, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
 
-from pyprobound._evaluation import Evaluation, evaluation_of, remembered
+from pyprobound._evaluation import (
+    Evaluation,
+    TensorState,
+    evaluation_of,
+    remembered,
+)
 from pyprobound._files import replacing
 from pyprobound._typing import FileLike
 from pyprobound._version import __version__
@@ -439,6 +444,18 @@ class Binding(Transform, abc.ABC):
     def expected_sequence(self) -> Tensor:
         """Return the uninformative prior of the input: (1, letters, length)."""
 
+    def fixed_state(self) -> list[object] | None:
+        """Return all that scores depend on besides the sequences.
+
+        Returns:
+            What is equal as long as scores are; None where a parameter is trained, or
+            a part is of a class that is not the library's own.
+        """
+        tensors = chain(self.parameters(), self.buffers())
+        if any(tensor.requires_grad or tensor.is_inference() for tensor in tensors):
+            return None
+        return state_of(self, TensorState)
+
     def expected_log_score(self) -> float:
         """Return the log score of the expected sequence."""
         with torch.no_grad():
@@ -482,6 +499,57 @@ def _start_calls(path: tuple[Component, ...]) -> list[Call]:
     for parent, child in reversed(list(pairwise(path))):
         calls.extend(parent.start_calls(child))
     return calls
+
+
+_PACKAGE = __name__.partition(".")[0]
+_CONTAINERS = (nn.ModuleList, nn.ModuleDict, nn.ParameterList, nn.ParameterDict)
+
+
+def state_of(
+    component: Component, of_tensor: Callable[[Tensor], object]
+) -> list[object] | None:
+    """Return all that the results of a component depend on besides the sequences.
+
+    Args:
+        component: The component.
+        of_tensor: What stands for a tensor.
+
+    Returns:
+        Its parts, their settings, structure and tensors; None where a part is of a
+        class that is not the library's own, so that anything may depend on anything.
+    """
+    found: list[object] = []
+    for module in component.modules():
+        kind = type(module)
+        ours = kind.__module__.partition(".")[0] == _PACKAGE
+        if not ours and kind not in _CONTAINERS:
+            return None
+        found.append(kind)
+        found += [item for item in vars(module).items() if _is_setting(item[1])]
+        held = (*module._parameters.values(), *module._buffers.values())  # noqa: SLF001 as torch does
+        found += [of_tensor(tensor) for tensor in held if tensor is not None]
+        if isinstance(module, Shaped):
+            found.append(_with_tensors(module.structure(), of_tensor))
+    return found
+
+
+_SETTINGS = frozenset({bool, int, float, str, type(None)})
+
+
+def _is_setting(value: object) -> bool:
+    kind = type(value)
+    if kind is tuple:
+        return all(map(_is_setting, cast("tuple[object, ...]", value)))
+    return kind in _SETTINGS
+
+
+def _with_tensors(value: object, of_tensor: Callable[[Tensor], object]) -> object:
+    """Return nested lists and dicts with what stands for their tensors."""
+    if isinstance(value, list | tuple):
+        return [_with_tensors(x, of_tensor) for x in value]
+    if isinstance(value, dict):
+        return {key: _with_tensors(x, of_tensor) for key, x in value.items()}
+    return of_tensor(value) if isinstance(value, Tensor) else value
 
 
 @contextmanager

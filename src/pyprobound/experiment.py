@@ -7,15 +7,17 @@ through the chain of reference rounds and enters the enrichment, but not the sof
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import cast
+from typing import NamedTuple, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
 
-from pyprobound._evaluation import Evaluation
+from pyprobound._evaluation import Evaluation, evaluation_of
 from pyprobound._numerics import NEG_INF
-from pyprobound.base import Transform
-from pyprobound.rounds import BaseRound, Round
+from pyprobound.aggregate import Aggregate, Contribution
+from pyprobound.base import Binding, Transform
+from pyprobound.kernels import selection
+from pyprobound.rounds import BaseRound, Round, formula_of
 
 
 class Experiment(Transform):
@@ -101,10 +103,39 @@ class Experiment(Transform):
         A probe that no observed round can contain is −∞ in all of them.
         """
         outputs = [evaluation(each.evaluate) for each in self._observed()]
-        logits = torch.stack(outputs, dim=1)  # (probes, rounds)
-        nowhere = (logits == NEG_INF).all(1, keepdim=True)
-        log_p = logits.masked_fill(nowhere, 0.0).log_softmax(1)
-        return log_p.masked_fill(nowhere, NEG_INF)
+        return selection.log_shares(torch.stack(outputs, dim=1))
+
+    def counts_cost(self, seqs: Tensor, counts: Tensor) -> Tensor:
+        """Return −Σ k log p of the counts of some sequences, a float64 scalar.
+
+        All steps from the scores of the bindings on are one pass over the probes,
+        unless a part of the experiment is of a class of the user's, which may compute
+        otherwise: then the steps are taken one by one.
+
+        Args:
+            seqs: (probes, length) letter codes or (probes, letters, length).
+            counts: k, (probes, observed rounds).
+
+        Raises:
+            PyProBoundError: (a ValueError) There is not one column for each observed
+                round.
+        """
+        selection.check_columns(counts, len(self.rounds))
+        parts = _parts_of(self)
+        if parts is None:
+            return selection.counts_cost(self(seqs), counts)
+        evaluation = evaluation_of(seqs)
+        scores = [evaluation(each.evaluate) for each in parts.bindings]
+        if any(_place(each) != _place(parts.log_depths) for each in scores):
+            return selection.counts_cost(self(seqs), counts)
+        return selection.selection_cost(
+            scores,
+            parts.log_weights,
+            parts.settings,
+            parts.log_depths,
+            counts.to(parts.log_depths.device),
+            parts.chain,
+        )
 
     def free_protein(
         self,
@@ -159,6 +190,119 @@ class Experiment(Transform):
         depth_ratio = float((log_depths[i_index] - log_depths[b_index]).exp())
         p_bound = counts[b_index] / counts[i_index] * depth_ratio
         return target_concentration - library_concentration * p_bound
+
+
+class _Parts(NamedTuple):
+    """An experiment as the kernel of the selection takes it, but for the scores."""
+
+    bindings: list[Binding]
+    log_weights: Tensor
+    settings: Tensor
+    log_depths: Tensor
+    chain: selection.Chain
+
+
+def _parts_of(experiment: Experiment) -> _Parts | None:
+    """Return the parts of an experiment, None if the kernel may not stand for it.
+
+    It may not where a class is derived from those of this package, where a hook waits
+    for the output, and where parameters differ in type or device.
+    """
+    rounds = list(experiment.components())
+    formulas = [formula for each in rounds if (formula := formula_of(each))]
+    aggregates = _distinct(each.aggregate for each in rounds if isinstance(each, Round))
+    contributions = [part for each in aggregates for part in each.components()]
+    exact = (
+        type(experiment) is Experiment
+        and all(type(each) is Aggregate for each in aggregates)
+        and all(type(each) is Contribution for each in contributions)
+        and len(formulas) == len(rounds)
+    )
+    hooks = (experiment._forward_hooks, experiment._forward_pre_hooks)  # noqa: SLF001 torch's own
+    if not exact or any(hooks):
+        return None
+    parameters = [
+        *(each.log_depth for each in rounds),
+        *(each.log_target_concentration for each in aggregates),
+        *(each.log_activity for each in contributions),
+        *(value for _, values in formulas for value in values),
+    ]
+    if len({_place(each) for each in parameters}) > 1:
+        return None
+    if parameters[0].dtype not in (torch.float32, torch.float64):
+        return None
+    present = [each.present() for each in aggregates]
+    bindings = _distinct(part.binding for parts in present for part in parts)
+    return _Parts(
+        bindings,
+        _log_weights(aggregates, present, bindings, like=parameters[0]),
+        _settings([values for _, values in formulas], like=parameters[0]),
+        torch.stack([each.log_depth for each in experiment._observed()]),  # noqa: SLF001
+        _chain(experiment, rounds, [kind for kind, _ in formulas], aggregates),
+    )
+
+
+def _place(values: Tensor) -> tuple[torch.dtype, torch.device]:
+    """Return the type and the device of some values."""
+    return values.dtype, values.device
+
+
+T = TypeVar("T")
+
+
+def _distinct(parts: Iterable[T]) -> list[T]:
+    """Return parts in order of first appearance, each once."""
+    return list({id(part): part for part in parts}.values())
+
+
+def _log_weights(
+    aggregates: list[Aggregate],
+    present: list[list[Contribution]],
+    bindings: list[Binding],
+    like: Tensor,
+) -> Tensor:
+    """Return log [P]_T + log α, (aggregates, bindings); −∞ is absent."""
+    if not bindings:
+        return like.new_empty(len(aggregates), 0)
+    absent = like.detach().new_full((), NEG_INF)
+    rows = []
+    for parts in present:
+        own = {id(part.binding): part.log_activity for part in parts}
+        rows += [own.get(id(binding), absent) for binding in bindings]
+    activities = torch.stack(rows).reshape(len(aggregates), len(bindings))
+    concentrations: list[Tensor] = [
+        each.log_target_concentration for each in aggregates
+    ]
+    return torch.stack(concentrations)[:, None] + activities
+
+
+def _settings(values: list[list[Tensor]], like: Tensor) -> Tensor:
+    """Return the parameters of each formula, (links, 2), 0 where there is none."""
+    if not any(values):
+        return like.detach().new_zeros(len(values), 2)
+    nothing = like.detach().new_zeros(())
+    padded = [[*each, nothing, nothing][:2] for each in values]
+    return torch.stack([value for each in padded for value in each]).reshape(-1, 2)
+
+
+def _chain(
+    experiment: Experiment,
+    rounds: list[BaseRound],
+    kinds: list[selection.Kind],
+    aggregates: list[Aggregate],
+) -> selection.Chain:
+    position = {id(each): index for index, each in enumerate(rounds)}
+    row = {id(each): index for index, each in enumerate(aggregates)}
+    links = tuple(
+        selection.Link(
+            kind,
+            row[id(each.aggregate)] if isinstance(each, Round) else selection.NONE,
+            position.get(id(each.reference_round), selection.NONE),
+        )
+        for kind, each in zip(kinds, rounds, strict=True)
+    )
+    observed = tuple(position[id(each)] for each in experiment._observed())  # noqa: SLF001
+    return selection.Chain(links, observed)
 
 
 def _with_references(observed: Iterable[BaseRound]) -> Iterator[BaseRound]:

@@ -17,23 +17,22 @@ pair of positions) of any PSAM of the model (c is the pseudocount):
 """
 
 import abc
-from collections.abc import Callable, Iterable, Iterator
-from typing import Generic, NamedTuple, Protocol, TypeVar, cast, runtime_checkable
+from collections.abc import Iterable, Iterator
+from typing import Generic, NamedTuple, Protocol, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
 from pyprobound.base import Component, Transform
 from pyprobound.errors import PyProBoundError
 from pyprobound.experiment import Experiment
+from pyprobound.kernels.selection import counts_cost
 from pyprobound.rounds import BaseRound
 from pyprobound.table import Batch, CountBatch
 
 T = TypeVar("T", bound=Batch)
-
-Cost = Callable[[Tensor, Tensor], Tensor]
-"""(predicted, target) → their summed cost, a float64 scalar."""
 
 
 class Loss(NamedTuple):
@@ -48,12 +47,22 @@ class Loss(NamedTuple):
     regularization: Tensor
 
 
-@runtime_checkable
 class HasDirichlet(Protocol):
     """A PSAM, seen from the loss."""
 
     def get_dirichlet(self) -> Tensor:
         """Return Σβ − n·logsumexp(β), summed over the groups of betas."""
+
+
+def _with_dirichlet(root: nn.Module) -> Iterator[HasDirichlet]:
+    """Iterate over the PSAMs of a model, each once.
+
+    They are told by the method of their class: asking whether an object follows a
+    protocol takes as long as all of the penalty.
+    """
+    for module in root.modules():
+        if hasattr(type(module), "get_dirichlet"):
+            yield cast("HasDirichlet", module)
 
 
 class BaseLoss(Component, abc.ABC, Generic[T]):
@@ -143,22 +152,22 @@ class BaseLoss(Component, abc.ABC, Generic[T]):
             component: A part of the model, or all of it.
         """
         values = [
-            value.reshape(-1).to(torch.float64)
+            value.reshape(-1)
             for name, value in component.named_values()
             if not any(word in name for word in self.exclude_regularization)
         ]
         if not values:
             return torch.zeros((), dtype=torch.float64)
-        given = torch.cat(values)
+        given = torch.cat(values).to(torch.float64)
         finite = given.isfinite()
         theta = torch.where(finite, given, 0.0)
         bound = self.exponential_bound
-        beyond = (theta - bound).exp() + (-theta - bound).exp()
-        return (
-            self.lambda_l2 * theta.square().sum()
-            + self.lambda_l1 * theta.abs().sum()
-            + torch.where(finite, beyond, 0.0).sum()
-        )
+        cost = (theta - bound).exp() + (-theta - bound).exp()
+        if self.lambda_l2 > 0:
+            cost = cost + self.lambda_l2 * theta.square()
+        if self.lambda_l1 > 0:
+            cost = cost + self.lambda_l1 * theta.abs()
+        return torch.where(finite, cost, 0.0).sum()
 
     def forward(self, batches: Iterable[T]) -> Loss:
         """Return the loss and the penalty of the whole model.
@@ -297,10 +306,9 @@ class MultiExperimentLoss(BaseLoss[CountBatch]):
             for part in parts
             if isinstance(part, Experiment)
         ]
-        for psam in self.modules():
-            if isinstance(psam, HasDirichlet):
-                dirichlet = psam.get_dirichlet().to(torch.float64)
-                penalty = penalty - sum(shares) / len(shares) * dirichlet
+        share = sum(shares) / len(shares)
+        for psam in _with_dirichlet(self):
+            penalty = penalty - share * psam.get_dirichlet().to(torch.float64)
         return penalty
 
     def negloglik(
@@ -316,9 +324,11 @@ class MultiExperimentLoss(BaseLoss[CountBatch]):
             ValueError: The table has another number of columns than the experiment
                 has observed rounds.
         """
-        cost = _full_cost if self.full_loss else _count_cost
-        total = _summed(transform, batch, cost, self.max_split)
-        return total, batch.target.sum(dtype=torch.float64)
+        distinct = batch.distinct
+        total = _summed_cost(transform, distinct.seqs, distinct.target, self.max_split)
+        if self.full_loss:
+            total = total - _poisson_constant(batch.target).to(total.device)
+        return total, distinct.total
 
     def _settings(self) -> dict[str, object]:
         return {
@@ -407,57 +417,59 @@ class MultiRoundMSLELoss(BaseLoss[CountBatch]):
                 "all are positive, or leave such probes out"
             )
             raise PyProBoundError(msg)
-        total = _summed(transform, batch, _squared_log_cost, self.max_split)
-        return total, batch.batchlen()
+        distinct = batch.distinct
+        predicted = _predicted(transform, distinct.seqs, self.max_split)
+        if distinct.inverse is not None:
+            # the gradient of an embedding is deterministic, that of an index is not
+            inverse = distinct.inverse.to(predicted.device)
+            predicted = functional.embedding(inverse, predicted[:, None]).squeeze(1)
+        target = batch.target.reshape(-1).to(predicted.device, torch.float64)
+        cost = (target.log() - predicted.to(torch.float64)).square().sum()
+        return cost, batch.batchlen()
 
 
-def _summed(
-    transform: Transform, batch: CountBatch, cost: Cost, max_split: int | None
+def _summed_cost(
+    transform: Transform, seqs: Tensor, counts: Tensor, max_split: int | None
 ) -> Tensor:
-    """Return the cost of a batch, scoring at most `max_split` sequences at once."""
+    """Return −Σ k log p, scoring at most `max_split` sequences at once."""
 
-    def part(seqs: Tensor, target: Tensor) -> Tensor:
-        return cost(transform(seqs), target)
+    def cost(seqs: Tensor, counts: Tensor) -> Tensor:
+        if isinstance(transform, Experiment):
+            return transform.counts_cost(seqs, counts)
+        log_p: Tensor = transform(seqs)
+        return counts_cost(log_p, counts)
 
-    seqs, target = batch.seqs, batch.target
-    if seqs.ndim == 1:  # a single probe
-        seqs, target = seqs[None], target[None]
     if max_split is None or len(seqs) <= max_split:
-        return part(seqs, target)
+        return cost(seqs, counts)
     # Each part keeps its probes alone for the backward pass, which scores them again.
-    parts: list[Tensor] = [
-        checkpoint(part, *rows, use_reentrant=False)
-        for rows in zip(
-            torch.split(seqs, max_split), torch.split(target, max_split), strict=True
-        )
-    ]
+    rows = zip(
+        torch.split(seqs, max_split), torch.split(counts, max_split), strict=True
+    )
+    parts: list[Tensor] = [checkpoint(cost, *row, use_reentrant=False) for row in rows]
     return torch.stack(parts).sum()
 
 
-def _count_cost(log_p: Tensor, counts: Tensor) -> Tensor:
-    """Return −Σ k log p; where k is 0, p may be 0."""
-    if log_p.shape != counts.shape:
-        msg = (
-            f"the table has {counts.shape[1]} columns, but the experiment has "
-            f"{log_p.shape[1]} observed rounds; give each round a column"
-        )
-        raise PyProBoundError(msg)
-    # float64: float32 loses single reads in large tables.
-    k = counts.to(log_p.device, torch.float64)
-    return -(k * log_p.to(torch.float64).masked_fill(k == 0, 0.0)).sum()
+def _predicted(transform: Transform, seqs: Tensor, max_split: int | None) -> Tensor:
+    """Return what is predicted of sequences, at most `max_split` of them at once."""
+    if max_split is None or len(seqs) <= max_split:
+        whole: Tensor = transform(seqs)
+        return whole
+    parts: list[Tensor] = [
+        checkpoint(transform, part, use_reentrant=False)
+        for part in torch.split(seqs, max_split)
+    ]
+    return torch.cat(parts)
 
 
-def _full_cost(log_p: Tensor, counts: Tensor) -> Tensor:
-    """Return −Σ [k log p + k log(Σ_r k) − k − log Γ(k+1)]."""
-    k = counts.to(log_p.device, torch.float64)
-    constant = torch.xlogy(k, k.sum(1, keepdim=True)) - k - torch.lgamma(k + 1)
-    return _count_cost(log_p, counts) - constant.sum()
-
-
-def _squared_log_cost(predicted: Tensor, target: Tensor) -> Tensor:
-    """Return Σ (log target − predicted)²."""
-    intensity = target[:, 0].to(predicted.device, torch.float64)
-    return (intensity.log() - predicted.to(torch.float64)).square().sum()
+def _poisson_constant(counts: Tensor) -> Tensor:
+    """Return Σ [k log(Σ_r k) − k − log Γ(k+1)]."""
+    total = torch.zeros((), dtype=torch.float64, device=counts.device)
+    # some at a time: a table of many probes would fill the memory with float64
+    for part in torch.split(torch.atleast_2d(counts), 2**16):
+        k = part.to(torch.float64)
+        reads = k.sum(1, keepdim=True)
+        total += (torch.xlogy(k, reads) - k - torch.lgamma(k + 1)).sum()
+    return total
 
 
 def _equalized(weights: Tensor, losses: Tensor) -> Tensor:

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 
+from pyprobound._step_memory import StepMemory, moved
 from pyprobound._typing import FileLike
 from pyprobound.aggregate import Aggregate
 from pyprobound.base import Call, Spec, Step
@@ -50,6 +51,9 @@ _STDOUT = cast("io.TextIOBase", sys.stdout)
 
 TOLERANCE = 1e-6
 """A full-batch epoch that gains less loss per read than this ends a fit."""
+
+CEILING = 1e9
+"""Losses and slopes above it are not told apart: no fit comes from there."""
 
 
 @dataclass(frozen=True)
@@ -170,6 +174,7 @@ class Optimizer(Generic[T]):
         self._started = time.monotonic()
         self._place = _Place()
         self._engine: torch.optim.Optimizer | None = None
+        self._memory: StepMemory | None = None
         # The loss that a model must beat to replace the checkpoint: a new binding
         # begins above the loss of the model without it.
         self._bar = math.inf
@@ -352,12 +357,6 @@ class Optimizer(Generic[T]):
         trained = [p for p in self.model.parameters() if p.requires_grad]
         return chosen(trained, **(arguments | self.optim_args))
 
-    def _to_device(self, batches: Iterable[T]) -> list[T]:
-        return [
-            batch.to(self.device) if hasattr(batch, "to") else batch
-            for batch in batches
-        ]
-
     def _autocast(self) -> contextlib.AbstractContextManager[object]:
         return torch.autocast(self.device.type, enabled=self.use_amp)
 
@@ -373,34 +372,72 @@ class Optimizer(Generic[T]):
         """
         negloglik = torch.zeros((), dtype=torch.float64)
         penalty = torch.zeros((), dtype=torch.float64)
-        for batches in dataloader:
-            loss = self._step(batches) if train else self._score(batches)
-            negloglik += loss.negloglik.detach().cpu()
-            penalty += loss.regularization.detach().cpu()
+        # Only what comes again is worth remembering: tables, not batches of them.
+        memory = self._memory if dataloader.is_whole else None
+        storing = contextlib.nullcontext() if memory is None else memory.store.used()
+        with storing:
+            for batches in dataloader:
+                go = self._step if train else self._score
+                loss = go(batches, memory)
+                negloglik += loss.negloglik.detach().cpu()
+                penalty += loss.regularization.detach().cpu()
         return Loss(negloglik / len(dataloader), penalty / len(dataloader))
 
-    def _score(self, batches: Iterable[T]) -> Loss:
-        with torch.no_grad(), self._autocast():
-            loss: Loss = self.model(self._to_device(batches))
-        return loss
+    def _score(self, batches: Iterable[T], memory: StepMemory | None) -> Loss:
+        given = list(batches)
+        ready = self._ready(given, memory)
+        # Training goes on from here, or has just come here: with the gradients, this
+        # is a loss that it needs as well.
+        trains = self._trains_on(given) and memory is not None
+        return self._loss(ready, memory, gradients=trains)
 
-    def _step(self, batches: Iterable[T]) -> Loss:
+    def _trains_on(self, batches: Sequence[T]) -> bool:
+        """Tell whether an epoch is one step on these batches: the whole tables."""
+        tables: Sequence[object] = self.train_tables
+        return (
+            not self.batch_size
+            and len(batches) == len(tables)
+            and all(a is b for a, b in zip(batches, tables, strict=True))
+        )
+
+    def _step(self, batches: Iterable[T], memory: StepMemory | None) -> Loss:
         engine = self._engine = self._engine or self._new_engine()
-        ready = self._to_device(batches)
+        ready = self._ready(batches, memory)
         first: list[Loss] = []
 
         def closure() -> Tensor:
-            engine.zero_grad()
-            with self._autocast():
-                loss: Loss = self.model(ready)
+            loss = self._loss(ready, memory, gradients=True)
+            first.append(loss)
             total = loss.negloglik + loss.regularization
-            first.append(Loss(loss.negloglik.detach(), loss.regularization.detach()))
-            if total.requires_grad:
-                torch.autograd.backward(total)
+            if isinstance(engine, torch.optim.LBFGS):
+                return _bounded(total, self.model.parameters())
             return total
 
         engine.step(cast("Callable[[], float]", closure))
         return first[0]
+
+    def _ready(self, batches: Iterable[T], memory: StepMemory | None) -> list[T]:
+        """Return the batches on the device of the model."""
+        move = moved if memory is None else memory.moved
+        return [move(batch, self.device) for batch in batches]
+
+    def _loss(
+        self, batches: list[T], memory: StepMemory | None, *, gradients: bool
+    ) -> Loss:
+        """Return the loss; its gradients, if they are asked for, in the parameters."""
+
+        def compute() -> Loss:
+            self.model.zero_grad()
+            with torch.set_grad_enabled(gradients), self._autocast():
+                loss: Loss = self.model(batches)
+            total = loss.negloglik + loss.regularization
+            if total.requires_grad:
+                torch.autograd.backward(total)
+            return Loss(loss.negloglik.detach(), loss.regularization.detach())
+
+        if memory is None:
+            return compute()
+        return memory.loss(self.model, batches, compute, gradients=gradients)
 
     def train_until_convergence(
         self,
@@ -420,7 +457,7 @@ class Optimizer(Generic[T]):
             The best loss, `best_loss` if no model was better.
         """
         path = self.checkpoint if checkpoint is None else checkpoint
-        self._engine = None
+        self._engine, self._memory = None, StepMemory()
         best, kept = float(best_loss), Snapshot.of(self.model, self._all_tables)
         train = self._loader(self.train_tables, train=True)
         whole = self._loader(self.train_tables, train=False)
@@ -451,6 +488,7 @@ class Optimizer(Generic[T]):
                     break
                 last = current
         finally:
+            self._memory = None
             kept.restore(self.model, self._all_tables)
         self.print(f"\t\t{self.reason}; best loss {best:.7g}")
         return torch.tensor(best, dtype=torch.float64)
@@ -723,6 +761,22 @@ class Optimizer(Generic[T]):
             with self._ending_within(is_last=step is stage.steps[-1]):
                 best_loss = self.train_until_convergence(best_loss=bar)
         return best_loss
+
+
+def _bounded(total: Tensor, parameters: Iterable[Tensor]) -> Tensor:
+    """Return a loss, and leave gradients, that a line search can square.
+
+    A step that goes far too far has a penalty of e^700. L-BFGS interpolates between the
+    squares of such numbers, which are infinite, and ends at NaN instead of turning
+    back.
+    """
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    numbers = torch.stack([total, *(g.abs().amax().to(total) for g in gradients)])
+    if bool((numbers.abs() < CEILING).all()):
+        return total
+    for gradient in gradients:
+        gradient.nan_to_num_(0.0).clamp_(-CEILING, CEILING)
+    return total.nan_to_num(CEILING).clamp(max=CEILING)
 
 
 def _warn_if_not_empty(path: object) -> None:

@@ -24,12 +24,11 @@ from typing import Any, ClassVar, Literal, Self
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import logsigmoid
 
 from pyprobound._evaluation import Evaluation, evaluation_of
-from pyprobound._numerics import NEG_INF, log1mexp, logsumexp
 from pyprobound.aggregate import Aggregate
 from pyprobound.base import Binding, Call, Component, Transform
+from pyprobound.kernels import selection
 
 NOT_GIVEN = -1.0
 """A library concentration that is not known."""
@@ -291,7 +290,7 @@ class BoundRound(Round):
 
     def log_enrichment_of(self, log_aggregate: Tensor) -> Tensor:
         """Return log Z − log(1+Z)."""
-        return logsigmoid(log_aggregate)
+        return selection.bound(log_aggregate)
 
 
 class BoundUnsaturatedRound(Round):
@@ -328,7 +327,7 @@ class UnboundRound(Round):
 
     def log_enrichment_of(self, log_aggregate: Tensor) -> Tensor:
         """Return −log(1+Z)."""
-        return logsigmoid(-log_aggregate)
+        return selection.unbound(log_aggregate)
 
 
 class RhoGammaRound(Round):
@@ -437,10 +436,7 @@ class RhoGammaRound(Round):
         Where Z is 0, Z^ρ is 1 for ρ = 0, and 0 otherwise: also for a negative ρ, where
         the formula diverges and a fit would turn NaN.
         """
-        absent = log_aggregate == NEG_INF
-        power = self.rho * log_aggregate.masked_fill(absent, 0.0)
-        power = power.masked_fill(absent & (self.rho != 0), NEG_INF)
-        return power - self.gamma * logsigmoid(-log_aggregate)
+        return selection.rho_gamma(log_aggregate, self.rho, self.gamma)
 
 
 class ExponentialRound(Round):
@@ -587,23 +583,28 @@ class ExponentialRound(Round):
 
     def log_enrichment_of(self, log_aggregate: Tensor) -> Tensor:
         """Return log[σ(δ) e^{−Z} + σ(−δ) (1 − e^{−Z})]."""
-        # Above e^80 (float32 ends at e^88) both terms have long reached their limits;
-        # the clamp keeps Z, and with it the gradient, finite.
-        aggregate = log_aggregate.clamp(max=80.0).exp()
-        unmodified = logsigmoid(self.delta) - aggregate
-        modified = logsigmoid(-self.delta) + _log_modified(log_aggregate)
-        return logsumexp(torch.stack((unmodified, modified)), 0)
+        return selection.exponential(log_aggregate, self.delta)
 
 
-def _log_modified(log_aggregate: Tensor) -> Tensor:
-    """Return log(1 − e^{−Z}), given log Z: −∞ for Z = 0, accurate at both ends."""
-    # Below e^−10 the series is exact, where Z itself would underflow.
-    small = log_aggregate < -10.0
-    tiny = torch.where(small, log_aggregate, -10.0)
-    z = tiny.exp()
-    series = tiny - z / 2 + z.square() / 24
-    rest = torch.where(small, 0.0, log_aggregate).clamp(max=80.0)
-    return torch.where(small, series, log1mexp(rest.exp()))
+_FORMULAS: dict[type[BaseRound], tuple[selection.Kind, tuple[str, ...]]] = {
+    InitialRound: (selection.Kind.INITIAL, ()),
+    BoundRound: (selection.Kind.BOUND, ()),
+    BoundUnsaturatedRound: (selection.Kind.UNSATURATED, ()),
+    UnboundRound: (selection.Kind.UNBOUND, ()),
+    RhoGammaRound: (selection.Kind.RHO_GAMMA, ("rho", "gamma")),
+    ExponentialRound: (selection.Kind.EXPONENTIAL, ("delta",)),
+}
+
+
+def formula_of(each: BaseRound) -> tuple[selection.Kind, list[Tensor]] | None:
+    """Return what enriches a round, as the kernels know it, and its parameters.
+
+    A subclass may have a formula of its own: None, for the class itself is known.
+    """
+    if type(each) not in _FORMULAS:
+        return None
+    kind, names = _FORMULAS[type(each)]
+    return kind, [getattr(each, name) for name in names]
 
 
 def repeat_round(

@@ -11,15 +11,12 @@ so the right flank follows each probe's own end and a table of variable lengths 
 padded on the right. Changing l or r re-lays the rows; the variable regions stay.
 """
 
-import gzip
-import math
-import zlib
+import operator
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
-from itertools import repeat
 from os import PathLike
 from pathlib import Path
-from typing import Any, Generic, Protocol, SupportsIndex, TypeAlias, TypeVar, cast
+from typing import Any, Generic, Protocol, Self, SupportsIndex, TypeAlias, TypeVar, cast
 from warnings import warn
 
 import numpy as np
@@ -31,7 +28,17 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from torch.utils.data._utils.collate import default_collate_fn_map
 
 from pyprobound._chunking import memory_budget
-from pyprobound.alphabets import PADDING, Alphabet, shorten
+from pyprobound._count_files import bad_count, count_matrix, read_pieces
+from pyprobound._distinct import Distinct
+from pyprobound._encoded import (
+    EncodedCounts,
+    encode_frame,
+    read_encoded,
+    transliterated,
+)
+from pyprobound._evaluation import TensorState
+from pyprobound._texts import Texts
+from pyprobound.alphabets import Alphabet, shorten
 from pyprobound.errors import InputError, PyProBoundError
 
 PathType: TypeAlias = str | PathLike[str]
@@ -71,6 +78,7 @@ class CountBatch(Batch):
             ValueError: There are not as many rows of counts as probes.
         """
         super().__init__()
+        self._distinct: tuple[list[TensorState], Distinct] | None = None
         single = seqs.ndim == 1
         if not single and seqs.shape[:1] != target.shape[:1]:
             msg = (
@@ -99,9 +107,34 @@ class CountBatch(Batch):
             device: Where both tensors go; they stay if not given.
             dtype: Type of `target` alone; it stays if not given.
         """
-        return CountBatch(
-            self.seqs.to(device=device), self.target.to(device=device, dtype=dtype)
-        )
+        seqs = self.seqs.to(device=device)
+        target = self.target.to(device=device, dtype=dtype)
+        if seqs is self.seqs and target is self.target:
+            return self
+        return CountBatch(seqs, target)
+
+    @property
+    def distinct(self) -> Distinct:
+        """The distinct probes, each of which needs to be scored only once.
+
+        They are found at the first request, and again when `seqs` or `target` have
+        been set or written to since. A single probe is a batch of one here.
+        """
+        tensors = self.seqs, self.target
+        # a tensor of inference mode counts no versions: it may be another by now
+        countable = not any(tensor.is_inference() for tensor in tensors)
+        state = [TensorState(tensor) for tensor in tensors] if countable else []
+        if self._distinct is not None and countable and self._distinct[0] == state:
+            return self._distinct[1]
+        single = self.seqs.ndim == 1
+        seqs = self.seqs[None] if single else self.seqs
+        found = Distinct.of(seqs, self.target[None] if single else self.target)
+        self._distinct = state, found
+        return found
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the state to pickle, without what can be found again."""
+        return self.__dict__ | {"_distinct": None}
 
 
 def collate_batch_fn(
@@ -274,16 +307,48 @@ def sample_dataframe(
         msg = f"frac {frac} must be between 0 and 1"
         raise ValueError(msg)
     edges = _stretches(len(dataframe), n_bin)
-    counts = _count_matrix(dataframe)
-    enrichment = (counts[:, -1] + 1) / (counts[:, 0] + 1)
-    ranked = enrichment.argsort(kind="stable")
+    counts = count_matrix(dataframe)
+    drawn = _drawn(counts[:, 0], counts[:, -1], frac, random_state, edges)
+    return dataframe.loc[drawn], dataframe.loc[~drawn]
+
+
+def sample_encoded(
+    encoded: EncodedCounts,
+    frac: float = 0.1,
+    random_state: int | None = None,
+    n_bin: int = 128,
+) -> tuple[EncodedCounts, EncodedCounts]:
+    """Split encoded counts as `sample_dataframe` splits a frame: the same rows."""
+    first, last = (encoded.target[:, i].double().numpy() for i in (0, -1))
+    edges = _stretches(len(encoded), n_bin)
+    drawn = torch.from_numpy(_drawn(first, last, frac, random_state, edges))
+    return encoded.selected(drawn), encoded.selected(~drawn)
+
+
+def _drawn(
+    first: NDArray[np.float64],
+    last: NDArray[np.float64],
+    frac: float,
+    random_state: int | None,
+    edges: NDArray[np.int64],
+) -> NDArray[np.bool_]:
+    """Return which probes are drawn, given their first and last counts.
+
+    Args:
+        first: Counts before the selection.
+        last: Counts after it.
+        frac: Fraction of the probes that is drawn.
+        random_state: Seed of the draw.
+        edges: Where the stretches of the ranked probes begin and end.
+    """
+    ranked = ((last + 1) / (first + 1)).argsort(kind="stable")
     # differences of the rounded cumulative numbers add up to round(frac · N) exactly
     wanted = np.diff(np.floor(frac * edges + 0.5).astype(np.int64))
     rng = np.random.default_rng(random_state)
-    drawn = np.zeros(len(dataframe), dtype=bool)
+    drawn = np.zeros(len(first), dtype=bool)
     for start, stop, n_drawn in zip(edges, edges[1:], wanted, strict=False):
         drawn[rng.choice(ranked[start:stop], n_drawn, replace=False)] = True
-    return dataframe.loc[drawn], dataframe.loc[~drawn]
+    return drawn
 
 
 def sample_counts(
@@ -305,16 +370,34 @@ def sample_counts(
     Raises:
         ValueError: `n_counts` is negative, or a count is no whole number.
     """
-    counts = _count_matrix(dataframe)
+    counts = count_matrix(dataframe)
     fractional = np.argwhere(counts != np.floor(counts))
     if fractional.size:
         row, column = fractional[0].tolist()
-        raise InputError(_bad_count(dataframe, row, column, "not a whole number"))
+        raise InputError(bad_count(dataframe, row, column, "not a whole number"))
     counts = counts.astype(np.int64)
     rng = np.random.default_rng(random_state)
     columns = [_thin(x, int(x.sum()), n_counts, rng) for x in counts.T]
     thinned = np.stack(columns, axis=1) if columns else counts
     return pd.DataFrame(thinned, dataframe.index, dataframe.columns)
+
+
+def _read_counts(path: Path) -> pd.DataFrame:
+    """Return one file's counts by probe, duplicates summed.
+
+    Raises:
+        InputError: It cannot be read as a count table.
+    """
+    (frame,) = read_pieces(path)
+    if not frame.index.has_duplicates:
+        return frame
+    repeated = int(frame.index.duplicated().sum())
+    warn(
+        f"{path}: {repeated} rows repeat an earlier probe; their counts are summed",
+        UserWarning,
+        stacklevel=3,
+    )
+    return frame.groupby(level=0, sort=False).sum()
 
 
 def _thin(
@@ -333,200 +416,6 @@ def _stretches(n_rows: int, n_bin: int) -> NDArray[np.int64]:
         msg = f"n_bin {n_bin} must be at least 1"
         raise ValueError(msg)
     return np.arange(n_bin + 1) * n_rows // n_bin
-
-
-# == reading files ============================================================
-
-
-def _read_counts(path: Path) -> pd.DataFrame:
-    """Return one file's counts by probe, duplicates summed.
-
-    Raises:
-        InputError: It cannot be read as a count table.
-    """
-    try:
-        with path.open("rb") as file:
-            magic = file.read(4)
-        if magic == b"PAR1":
-            frame = _read_parquet(path)
-        else:
-            frame = _read_tsv(path, "gzip" if magic[:2] == b"\x1f\x8b" else None)
-    except FileNotFoundError:
-        msg = f"{path}: no such file"
-        raise InputError(msg) from None
-    except (OSError, EOFError, zlib.error) as error:
-        msg = f"{path}: cannot be read ({_one_line(error)})"
-        raise InputError(msg) from error
-    if not frame.index.has_duplicates:
-        return frame
-    repeated = int(frame.index.duplicated().sum())
-    warn(
-        f"{path}: {repeated} rows repeat an earlier probe; their counts are summed",
-        UserWarning,
-        stacklevel=3,
-    )
-    return frame.groupby(level=0, sort=False).sum()
-
-
-def _read_tsv(path: Path, compression: str | None) -> pd.DataFrame:
-    """Return the counts of a headerless TSV file, duplicates left as they are."""
-    try:
-        frame = pd.read_csv(
-            path,
-            sep="\t",
-            header=None,
-            dtype={0: str},
-            na_filter=False,  # NA is two amino acids, and no count may be missing
-            low_memory=False,
-            compression=cast("Any", compression),
-        )
-    except pd.errors.EmptyDataError:
-        msg = f"{path}: the file is empty; expected probe<TAB>count<TAB>… in each line"
-        raise InputError(msg) from None
-    except ValueError as error:
-        problem = _first_bad_line(path, compression) or _one_line(error)
-        msg = f"{path}: {problem}"
-        raise InputError(msg) from error
-    numeric = all(isinstance(x, np.dtype) and x.kind in "iuf" for x in frame.dtypes[1:])
-    counts = _whole_counts(frame[0], frame.iloc[:, 1:].to_numpy()) if numeric else None
-    if counts is None:
-        problem = _first_bad_line(path, compression) or "the counts cannot be read"
-        msg = f"{path}: {problem}"
-        raise InputError(msg)
-    return counts
-
-
-def _read_parquet(path: Path) -> pd.DataFrame:
-    """Return the counts of a Parquet file: probe in the first column, or the index."""
-    try:
-        frame = pd.read_parquet(path)
-    except ImportError:
-        msg = f"{path}: reading Parquet needs pyarrow; run `pip install pyarrow`"
-        raise InputError(msg) from None
-    except ValueError as error:
-        msg = f"{path}: cannot be read as Parquet ({_one_line(error)})"
-        raise InputError(msg) from error
-    if not isinstance(frame.index, pd.RangeIndex):
-        frame = frame.reset_index()
-    probes = frame.iloc[:, 0].astype(object)
-    missing = [not isinstance(x, str) or not x for x in probes]
-    if any(missing):
-        msg = f"{path}: row {missing.index(True)} (from 0) has no probe sequence"
-        raise InputError(msg)
-    try:
-        numbers = _count_matrix(frame.iloc[:, 1:].set_axis(probes))
-    except InputError as error:
-        msg = f"{path}: {error}"
-        raise InputError(msg) from None
-    counts = _whole_counts(probes, numbers)
-    if counts is None:
-        msg = f"{path}: the counts are not all whole numbers"
-        raise InputError(msg)
-    return counts
-
-
-def _whole_counts(
-    probes: "pd.Series[Any]", numbers: NDArray[Any]
-) -> pd.DataFrame | None:
-    """Return integer counts by probe, None where a probe or a count is not one."""
-    if numbers.shape[1] == 0 or (probes == "").any():
-        return None
-    # the largest count that float64, too, tells from its neighbours
-    if not ((numbers >= 0) & (numbers < 2**53)).all():
-        return None
-    whole = numbers.astype(np.int64, copy=False)
-    if (whole != numbers).any():
-        return None
-    return pd.DataFrame(whole, pd.Index(probes).rename(None), copy=False)
-
-
-def _first_bad_line(path: Path, compression: str | None) -> str | None:
-    """Return the number and fault of the first line that is no row of a count table."""
-    opened = gzip.open if compression == "gzip" else open
-    width = None
-    with opened(path, "rt", encoding="utf-8", errors="replace") as file:
-        for number, line in enumerate(file, 1):
-            fields = [x.strip('"') for x in line.rstrip("\r\n").split("\t")]
-            if fields == [""]:
-                continue
-            width = width or len(fields)
-            fault = _fault(fields, width)
-            if fault is not None:
-                header = " (a header line is not expected)" if number == 1 else ""
-                return f"line {number}: {fault}{header}"
-    return None
-
-
-def _fault(fields: list[str], width: int) -> str | None:
-    """Return what is wrong with the fields of a line, None if nothing is."""
-    if len(fields) == 1:
-        return f"{shorten(fields[0])} has no count column after a tab"
-    if len(fields) != width:
-        return f"{len(fields)} columns where the first line has {width}"
-    if not fields[0]:
-        return "the probe is missing"
-    for column, field in enumerate(fields[1:], 2):
-        fault = _count_fault(field)
-        if fault is not None:
-            return f"column {column} is {shorten(field)}, {fault}"
-    return None
-
-
-def _count_fault(field: str) -> str | None:
-    """Return why a text is no count, None if it is one."""
-    try:
-        value = float(field)
-    except ValueError:
-        return "not a count"
-    if value < 0:
-        return "a negative count"
-    if not value.is_integer():
-        return "not a whole number"
-    return "too large for a count" if value >= 2**53 else None
-
-
-def _one_line(error: BaseException) -> str:
-    """Return the text of an error in one line."""
-    return " ".join(str(error).split()) or type(error).__name__
-
-
-# == checking counts ==========================================================
-
-
-def _count_matrix(dataframe: pd.DataFrame) -> NDArray[np.float64]:
-    """Return the counts of a frame in float64, shape (probe, round).
-
-    Raises:
-        InputError: The frame is empty, or a value is missing, infinite, negative or
-            no number; the message names its row.
-    """
-    if dataframe.shape[0] == 0:
-        msg = "the table has no rows; at least one probe is needed"
-        raise InputError(msg)
-    if dataframe.shape[1] == 0:
-        msg = "the table has no count column; at least one round is needed"
-        raise InputError(msg)
-    for column in range(dataframe.shape[1]):
-        if pd.api.types.is_numeric_dtype(dataframe.dtypes.iloc[column]):
-            continue
-        for row, value in enumerate(dataframe.iloc[:, column]):
-            if not isinstance(value, int | float | np.number):
-                raise InputError(_bad_count(dataframe, row, column, "not a number"))
-    counts = dataframe.to_numpy(dtype=np.float64, na_value=np.nan)
-    bad = np.argwhere(~((counts >= 0) & (counts < math.inf)))
-    if bad.size:
-        row, column = bad[0].tolist()
-        rule = "negative" if counts[row, column] < 0 else "not a finite number"
-        raise InputError(_bad_count(dataframe, row, column, rule))
-    return counts
-
-
-def _bad_count(dataframe: pd.DataFrame, row: int, column: int, rule: str) -> str:
-    """Return the message about a value of a frame that is no count."""
-    value = dataframe.iat[row, column]  # noqa: PD009 (by position: labels may repeat)
-    shown = shorten(value) if isinstance(value, str) else str(value)
-    probe = shorten(str(dataframe.index[row]))
-    return f"row {row} (from 0), {probe}: count {shown} in column {column} is {rule}"
 
 
 # == tables ===================================================================
@@ -710,7 +599,7 @@ class CountTable(Table[CountBatch], CountBatch):
 
     def __init__(
         self,
-        dataframe: pd.DataFrame,
+        dataframe: pd.DataFrame | EncodedCounts,
         alphabet: Alphabet,
         transliterate: dict[str, str] | None = None,
         transliterate_flanks: bool = False,
@@ -729,6 +618,7 @@ class CountTable(Table[CountBatch], CountBatch):
         Args:
             dataframe: Counts (any non-negative numbers) with a probe sequence as the
                 index of every row; not kept. Spaces at the end of a probe are padding.
+                Or what `encoded_counts` has read, with the same replacements made.
             alphabet: What the probes and flanks are written in.
             transliterate: Text → replacement, made one after the other in every probe
                 (``{"CG": "MK"}`` for a methylated library).
@@ -756,9 +646,10 @@ class CountTable(Table[CountBatch], CountBatch):
         self.transliterate = dict(transliterate or {})
         self.wildcard_pad = wildcard_pad
         if transliterate_flanks:
-            left_flank, right_flank = _transliterated(
-                [left_flank, right_flank], self.transliterate
+            flanks = transliterated(
+                Texts.of([left_flank, right_flank]), self.transliterate
             )
+            left_flank, right_flank = flanks[0], flanks[1]
         Table.__init__(
             self,
             alphabet,
@@ -769,19 +660,19 @@ class CountTable(Table[CountBatch], CountBatch):
             max_left_flank_length,
             max_right_flank_length,
         )
-        target = torch.from_numpy(_count_matrix(dataframe).astype(np.float32))
-        probes = _transliterated(_probe_strings(dataframe.index), self.transliterate)
-        lengths = np.fromiter(map(len, probes), np.int32, len(probes))
-        lengths //= alphabet.monomer_length
+        encoded = dataframe
+        if not isinstance(encoded, EncodedCounts):
+            encoded = encode_frame(encoded, alphabet, self.transliterate)
         self._min_variable_length, self._max_variable_length = _length_bounds(
-            probes, lengths, min_variable_length, max_variable_length
+            encoded, alphabet, min_variable_length, max_variable_length
         )
-        variable = alphabet.encode(probes, self._max_variable_length)
-        _check_no_inner_padding(variable, lengths, probes, alphabet)
-        self._lengths = torch.from_numpy(lengths)
-        seqs = self._laid_out(variable, left_flank_length, right_flank_length)
-        CountBatch.__init__(self, seqs, target)
-        unread = int((target == 0).all(1).sum())
+        self._lengths = encoded.lengths
+        seqs, scored = encoded.codes, (left_flank_length, right_flank_length)
+        full = self._min_variable_length == self._max_variable_length
+        if any(scored) or not full:  # else the codes are the rows
+            seqs = self._laid_out(seqs, *scored)
+        CountBatch.__init__(self, seqs, encoded.target)
+        unread = int((self.target == 0).all(1).sum())
         if unread:
             warn(
                 f"{unread} of {len(self)} probes have no positive count in any round; "
@@ -790,25 +681,88 @@ class CountTable(Table[CountBatch], CountBatch):
                 stacklevel=2,
             )
 
+    @classmethod
+    def from_file(
+        cls,
+        paths: PathType | Sequence[PathType],
+        alphabet: Alphabet,
+        transliterate: dict[str, str] | None = None,
+        transliterate_flanks: bool = False,
+        left_flank: str = "",
+        right_flank: str = "",
+        left_flank_length: int = 0,
+        right_flank_length: int = 0,
+        max_left_flank_length: int | None = None,
+        max_right_flank_length: int | None = None,
+        wildcard_pad: bool = False,
+        min_variable_length: int | None = None,
+        max_variable_length: int | None = None,
+    ) -> Self:
+        """Read and encode a count table a piece at a time.
+
+        The table is that of `get_dataframe`, but the strings of all probes are never
+        in memory together: 20 million probes of 40 letters take a gigabyte. Probes
+        that are encoded alike (DNA's N and '*') are one probe. Several files, whose
+        columns stand side by side, are read as frames all the same.
+
+        Args:
+            paths: One file, or several; see `get_dataframe`.
+            alphabet: What the probes and flanks are written in.
+            transliterate: As in the constructor, here and below.
+            transliterate_flanks: Whether to make the replacements in both flanks too.
+            left_flank: Constant letters before every probe.
+            right_flank: Constant letters after every probe.
+            left_flank_length: Letters of the left flank that are scored.
+            right_flank_length: Letters of the right flank that are scored.
+            max_left_flank_length: Largest scored length, the flank's if not given.
+            max_right_flank_length: Largest scored length, the flank's if not given.
+            wildcard_pad: Whether unknown letters follow shorter probes.
+            min_variable_length: Length of the shortest probe that the table is laid
+                out for.
+            max_variable_length: Length of the longest probe that the table is laid
+                out for.
+
+        Raises:
+            InputError: (a ValueError) A file is missing, empty or no count table, or
+                a probe has an unknown letter or is outside the given lengths; the
+                message names the file and the line or row.
+            PyProBoundError: (a ValueError) A flank or a flank length is not allowed.
+        """
+        return cls(
+            encoded_counts(paths, alphabet, transliterate or {}),
+            alphabet,
+            transliterate=transliterate,
+            transliterate_flanks=transliterate_flanks,
+            left_flank=left_flank,
+            right_flank=right_flank,
+            left_flank_length=left_flank_length,
+            right_flank_length=right_flank_length,
+            max_left_flank_length=max_left_flank_length,
+            max_right_flank_length=max_right_flank_length,
+            wildcard_pad=wildcard_pad,
+            min_variable_length=min_variable_length,
+            max_variable_length=max_variable_length,
+        )
+
     def _laid_out(self, variable: Tensor, left: int, right: int) -> Tensor:
         """Return rows of flank, variable region, flank and padding.
 
         Args:
-            variable: Codes of the variable regions, shape (probe, longest); what lies
-                beyond a probe's own end is not read.
+            variable: Codes of the variable regions, shape (probe, at most longest);
+                what lies beyond a probe's own end is not read.
             left: Letters of the left flank.
             right: Letters of the right flank.
         """
+        n_probes, width = len(variable), self._max_variable_length
         lengths = self._lengths.to(variable.device)
         distinct = self._lengths.bincount().nonzero().flatten().tolist()
-        n_probes, width = variable.shape
         padding = self.alphabet.wildcard_pad
         if not self.wildcard_pad:
             padding = self.alphabet.neginf_pad
         seqs = variable.new_full((n_probes, left + width + right), padding)
         seqs[:, :left] = self._left_codes[:left].flip(0).to(seqs)
         right_codes = self._right_codes[:right].to(seqs)
-        seqs[:, left : left + width] = variable
+        seqs[:, left : left + variable.shape[1]] = variable
         for length in distinct:
             rows = slice(None) if len(distinct) == 1 else lengths == length
             stop = left + length
@@ -902,36 +856,27 @@ class CountTable(Table[CountBatch], CountBatch):
         self._lengths = self._lengths[kept]
 
 
-def _transliterated(sequences: list[str], rules: Mapping[str, str]) -> list[str]:
-    """Return the sequences after each replacement in turn."""
-    for old, new in rules.items():
-        if not old:
-            msg = f"cannot transliterate the empty text to {new!r}"
-            raise PyProBoundError(msg)
-        sequences = [sequence.replace(old, new) for sequence in sequences]
-    return sequences
-
-
-def _probe_strings(index: "pd.Index[Any]") -> list[str]:
-    """Return the probes of a frame without the padding at their ends.
+def encoded_counts(
+    paths: PathType | Sequence[PathType],
+    alphabet: Alphabet,
+    transliterate: Mapping[str, str],
+) -> EncodedCounts:
+    """Read and encode count tables; see `CountTable.from_file`.
 
     Raises:
-        InputError: One of them is not a string.
+        InputError: As `CountTable.from_file`.
+        PyProBoundError: A text to replace is empty.
     """
-    probes = index.to_numpy(dtype=object).tolist()
-    try:
-        return list(map(str.rstrip, probes, repeat(PADDING)))
-    except TypeError:
-        row, value = next(
-            (i, x) for i, x in enumerate(probes) if not isinstance(x, str)
-        )
-        msg = f"row {row} (from 0): index {value!r} is not a probe sequence"
-        raise InputError(msg) from None
+    if not isinstance(paths, str | PathLike):
+        if len(paths) != 1:
+            return encode_frame(get_dataframe(paths), alphabet, transliterate)
+        (paths,) = paths
+    return read_encoded(Path(paths), alphabet, transliterate)
 
 
 def _length_bounds(
-    probes: list[str],
-    lengths: NDArray[np.int32],
+    encoded: EncodedCounts,
+    alphabet: Alphabet,
     shortest: int | None,
     longest: int | None,
 ) -> tuple[int, int]:
@@ -940,33 +885,20 @@ def _length_bounds(
     Raises:
         InputError: A probe is shorter or longer; the message names it.
     """
+    lengths = encoded.lengths
     for row, bound, word, argument in (
         (int(lengths.argmin()), shortest, "less", "min_variable_length"),
         (int(lengths.argmax()), longest, "more", "max_variable_length"),
     ):
-        outside = {"less": np.less, "more": np.greater}[word]
-        if bound is not None and outside(lengths[row], bound):
+        length = int(lengths[row])
+        outside = {"less": operator.lt, "more": operator.gt}[word]
+        if bound is not None and outside(length, bound):
             msg = (
-                f"row {row} (from 0), {shorten(probes[row])}: {lengths[row]} letters "
-                f"are {word} than the {argument} {bound}"
+                f"row {row} (from 0), {shorten(alphabet.decode(encoded.codes[row]))}: "
+                f"{length} letters are {word} than the {argument} {bound}"
             )
             raise InputError(msg)
-    return _default(shortest, int(lengths.min())), _default(longest, int(lengths.max()))
-
-
-def _check_no_inner_padding(
-    variable: Tensor, lengths: NDArray[np.int32], probes: list[str], alphabet: Alphabet
-) -> None:
-    """Raise InputError if ' ' stands between the letters of a probe."""
-    n_letters = (variable != alphabet.neginf_pad).sum(1).numpy()
-    broken = np.flatnonzero(n_letters != lengths)
-    if broken.size:
-        row = int(broken[0])
-        msg = (
-            f"row {row} (from 0), {shorten(probes[row])}: ' ' is padding and may only "
-            "stand at the end; write '*' for any letter"
-        )
-        raise InputError(msg)
+    return _default(shortest, encoded.shortest), _default(longest, encoded.longest)
 
 
 def _rows(idx: RowIndex) -> int | slice | Tensor:
@@ -1040,13 +972,18 @@ class MultitaskLoader(Generic[BatchT]):
             msg = f"loader {empty[0]} (from 0) has no batch"
             raise ValueError(msg)
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether the tables themselves are the batches."""
+        return all(_is_whole(loader) for loader in self.dataloaders)
+
     def __len__(self) -> int:
         """Return the number of batches of the longest loader."""
         return max(len(loader) for loader in self.dataloaders)
 
     def __iter__(self) -> Iterator[tuple[BatchT, ...]]:
         """Iterate over tuples with a batch of every table."""
-        if all(_is_whole(loader) for loader in self.dataloaders):
+        if self.is_whole:
             # a table is a batch, too
             yield tuple(cast("BatchT", x.dataset) for x in self.dataloaders)
             return

@@ -1,13 +1,15 @@
 """The implementations that run every check, and how checks compare numbers."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import pytest
 import torch
 from torch import Tensor
 
 from pyprobound import kernels
+from pyprobound.kernels._backends import use_backend
 
 FLOATS = (torch.float64, torch.float32)
 
@@ -21,17 +23,38 @@ class Backend:
 
     name: str
     device: torch.device
-    window_scores: Callable[..., Tensor] = kernels.window_scores
-    soft_window_scores: Callable[..., Tensor] = kernels.soft_window_scores
-    log_sum_windows: Callable[..., Tensor] = kernels.log_sum_windows
-    log_sum: Callable[..., Tensor] = kernels.log_sum
-    log_sum_dimers: Callable[..., Tensor] = kernels.log_sum_dimers
+    window_scores: Callable[..., Tensor]
+    soft_window_scores: Callable[..., Tensor]
+    log_sum_windows: Callable[..., Tensor]
+    log_sum: Callable[..., Tensor]
+    log_sum_dimers: Callable[..., Tensor]
 
 
-REFERENCE = Backend("reference", torch.device("cpu"))
-BACKENDS = [REFERENCE]
+def backend_of(name: Literal["numba", "reference", "triton"], device: str) -> Backend:
+    """Return the public functions, each called with one implementation."""
+
+    def switched(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        def call(*args: Any, **kwargs: Any) -> Tensor:
+            with use_backend(name):
+                return function(*args, **kwargs)
+
+        return call
+
+    return Backend(
+        name if device == "cpu" else f"{name}-{device}",
+        torch.device(device),
+        window_scores=switched(kernels.window_scores),
+        soft_window_scores=switched(kernels.soft_window_scores),
+        log_sum_windows=switched(kernels.log_sum_windows),
+        log_sum=switched(kernels.log_sum),
+        log_sum_dimers=switched(kernels.log_sum_dimers),
+    )
+
+
+REFERENCE = backend_of("reference", "cpu")
+BACKENDS = [REFERENCE, backend_of("numba", "cpu")]
 if torch.cuda.is_available():
-    BACKENDS.append(replace(REFERENCE, name="cuda", device=torch.device("cuda")))
+    BACKENDS += [backend_of("reference", "cuda"), backend_of("triton", "cuda")]
 
 Check = Callable[[Backend], None]
 

@@ -5,7 +5,7 @@ forward pass and in the backward pass.
 """
 
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 import torch
@@ -15,10 +15,18 @@ from torch.utils._pytree import tree_leaves
 
 from pyprobound import kernels
 from pyprobound._chunking import set_memory_budget
+from pyprobound.kernels._backends import use_backend
 from tests.kernels import oracles
 from tests.kernels.oracles import NEG_INF
 
 MIB = 2**20
+
+
+@pytest.fixture(autouse=True)
+def reference() -> Iterator[None]:
+    """Count what the reference makes: it alone has temporaries for each window."""
+    with use_backend("reference"):
+        yield
 
 
 class Allocations(TorchDispatchMode):
@@ -92,11 +100,13 @@ N_PROBES, LENGTH, SIZE, CHANNELS = 2000, 20, 8, 2
 N_WINDOWS = LENGTH - SIZE + 1
 
 
-def sum_windows(pair_distances: int) -> tuple[Callable[..., Tensor], list[Tensor]]:
+def sum_windows(
+    pair_distances: int, n_probes: int = N_PROBES
+) -> tuple[Callable[..., Tensor], list[Tensor]]:
     shapes: list[tuple[int, ...]] = [(CHANNELS, 4, SIZE)]
     shapes += [(CHANNELS, 4, 4, SIZE - d) for d in range(1, pair_distances + 1)]
     filters = [torch.randn(shape, requires_grad=True) for shape in shapes]
-    seqs = torch.randint(0, 6, (N_PROBES, LENGTH), dtype=torch.uint8)
+    seqs = torch.randint(0, 6, (n_probes, LENGTH), dtype=torch.uint8)
     table = oracles.embedding_table(4)
 
     def function(*filters: Tensor) -> Tensor:
@@ -159,3 +169,14 @@ def test_summing_dimers_without_gradients_takes_the_budget_alone() -> None:
         function(*leaves)
     results = 5 * 20 * N_PROBES * 4
     assert counted.peak < MIB + results
+
+
+@pytest.mark.parametrize("pair_distances", [0, 1])
+def test_numba_stores_nothing_per_window(pair_distances: int) -> None:
+    n_probes = 50_000
+    function, leaves = sum_windows(pair_distances, n_probes)
+    with use_backend("numba"):
+        counted = allocations(function, leaves)
+    # the results, and tables of words with what they are made from
+    assert counted.peak < 3 * n_probes * 4 + 3 * MIB
+    assert counted.peak < n_probes * CHANNELS * N_WINDOWS * 4

@@ -11,6 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pyprobound._texts import Texts
 from pyprobound.alphabets import DNA, RNA, Alphabet, Codon, Protein
 from pyprobound.errors import InputError
 
@@ -162,6 +163,37 @@ def test_encoding_agrees_with_the_index_letter_by_letter(data: st.DataObject) ->
         ]
         again = alphabet.encode([alphabet.decode(row)], length=longest)[0]
         assert torch.equal(again, row)
+
+
+@pytest.mark.parametrize(
+    "letters",
+    [
+        ["ACGTACGT", "TTTTTTTT", "CCCCGGGG", "AAAAAAAC"],  # too wide for a table
+        ["ÄÖ", "ßé", "AÄ", "€€"],  # not ASCII
+        [chr(65 + i) + chr(65 + j) for i in range(20) for j in range(20)],  # two bytes
+    ],
+    ids=["wide", "not ASCII", "many"],
+)
+def test_letters_of_any_width_and_number_are_encoded(letters: list[str]) -> None:
+    alphabet = Alphabet(letters, monomer_length=len(letters[0]))
+    rows = [letters, letters[1:2], letters[::-1]]
+    codes = alphabet.encode(["".join(row) for row in rows])
+    for row, found in zip(rows, codes.tolist(), strict=True):
+        padding = [alphabet.neginf_pad] * (len(letters) - len(row))
+        assert found == [letters.index(x) for x in row] + padding
+    unknown = "x" * len(letters[0])
+    with pytest.raises(InputError, match=f"letter '{unknown}' at position 1"):
+        alphabet.encode([letters[0], letters[1] + unknown])
+
+
+def test_texts_that_go_on_are_numbered_on() -> None:
+    texts = Texts.of(["AC", "AX"])
+    with pytest.raises(InputError, match="sequence 101 'AX'"):
+        DNA().encode_texts(texts, first=100)
+    with pytest.raises(InputError, match="sequence 100 'AC' has 2 letters, more than"):
+        DNA().encode_texts(texts, 1, first=100)
+    with pytest.raises(InputError, match="sequence 100 'AC' has 2 characters, not a"):
+        Codon().encode_texts(texts, first=100)
 
 
 @pytest.mark.parametrize("alphabet", ALPHABETS, ids=repr)

@@ -4,19 +4,25 @@ import copy
 import io
 import math
 from collections.abc import Sequence
+from typing import Any, Literal
 
 import pytest
 import torch
+from torch import Tensor
 
 from pyprobound._evaluation import Evaluation
 from pyprobound.aggregate import Aggregate, Contribution
+from pyprobound.errors import PyProBoundError
 from pyprobound.experiment import Experiment
+from pyprobound.kernels import selection
+from pyprobound.kernels._backends import use_backend
 from pyprobound.rounds import (
     BaseRound,
     BoundRound,
     BoundUnsaturatedRound,
     ExponentialRound,
     InitialRound,
+    RhoGammaRound,
     UnboundRound,
     repeat_round,
 )
@@ -243,6 +249,193 @@ def test_unfreezing_all_skips_what_is_absent_and_depths_that_are_fixed() -> None
         "unobserved_rounds.0.aggregate.contributions.0.binding.spec.scores",
         "unobserved_rounds.0.aggregate.contributions.0.log_activity",
     }
+
+
+# --- the cost of counts ------------------------------------------------------------
+
+COUNTS = torch.tensor([[3.0, 0.0, 1.0], [0.0, 2.0, 5.0], [1.0, 1.0, 0.0]])
+
+
+class TwiceBound(BoundRound):
+    """A round of a formula of its own."""
+
+    def log_enrichment_of(self, log_aggregate: Tensor) -> Tensor:
+        return 2 * super().log_enrichment_of(log_aggregate)
+
+
+class Doubled(Aggregate):
+    """An aggregate of another definition."""
+
+    def evaluate(self, evaluation: Evaluation) -> Tensor:
+        return 2 * super().evaluate(evaluation)
+
+
+class Fixed(Contribution):
+    """A contribution of another definition."""
+
+    def evaluate(self, evaluation: Evaluation) -> Tensor:
+        return torch.zeros_like(super().evaluate(evaluation))
+
+
+class Flipped(Experiment):
+    """An experiment of another definition."""
+
+    def evaluate(self, evaluation: Evaluation) -> Tensor:
+        return super().evaluate(evaluation).flip(1)
+
+
+def of_every_kind() -> Experiment:
+    start = InitialRound()
+    parts = [
+        Contribution(Letters(FIRST, "a"), log_activity=0.3),
+        Contribution(Letters((0.1, 0.2, -2.0, 1.0), "b"), log_activity=-0.8),
+        Contribution(Letters(FIRST[::-1], "absent"), log_activity=-math.inf),
+    ]
+    shared = Aggregate(parts, target_concentration=3, train_concentration=True)
+    bound = BoundRound(shared, start, log_depth=0.2)
+    bias = BoundUnsaturatedRound(Aggregate(parts[:1]), start, train_depth=False)
+    power = RhoGammaRound(Aggregate(parts[1:]), bias, rho=0.6, gamma=-0.7)
+    kinetic = ExponentialRound(Aggregate(parts), start, delta=-1.5)
+    unbound = UnboundRound.from_round(bound)
+    return Experiment([start, bound, unbound, power, kinetic])
+
+
+def of_another_kind(part: str) -> Experiment:
+    """Three rounds, of which one part is of a class that is not known."""
+    start = InitialRound()
+    contribution = Fixed if part == "contribution" else Contribution
+    selected = (Doubled if part == "aggregate" else Aggregate)(
+        [contribution(Letters(FIRST), log_activity=0.4)]
+    )
+    bound = (TwiceBound if part == "round" else BoundRound)(selected, start)
+    made = Flipped if part == "experiment" else Experiment
+    return made([start, bound, UnboundRound.from_round(bound)])
+
+
+def by_steps(experiment: Experiment, counts: Tensor) -> Tensor:
+    """−Σ k log p of the shares that the experiment returns."""
+    return -(counts.double() * experiment(SEQS).double()).sum()
+
+
+def slopes(total: Tensor, experiment: Experiment) -> dict[str, Tensor]:
+    named = experiment.named_parameters()
+    parameters = {name: each for name, each in named if each.requires_grad}
+    found = torch.autograd.grad(
+        total, list(parameters.values()), allow_unused=True, materialize_grads=True
+    )
+    return dict(zip(parameters, found, strict=True))
+
+
+@pytest.fixture
+def n_fused(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """One number for each time that all steps are one."""
+    called: list[int] = []
+    original = selection.selection_cost
+
+    def counting(*arguments: Any) -> Tensor:
+        called.append(1)
+        return original(*arguments)
+
+    monkeypatch.setattr(selection, "selection_cost", counting)
+    return called
+
+
+@pytest.mark.parametrize("backend", ["reference", "numba"])
+@pytest.mark.parametrize(
+    ("dtype", "rel"), [(DOUBLE, 1e-13), (torch.float32, 2e-6)], ids=str
+)
+def test_cost_and_gradients_are_those_of_the_steps(
+    n_fused: list[int],
+    dtype: torch.dtype,
+    rel: float,
+    backend: Literal["reference", "numba"],
+) -> None:
+    experiment = of_every_kind().to(dtype)
+    counts = torch.tensor([[3, 0, 1, 2, 2], [0, 2, 5, 0, 0], [1, 1, 0, 7, 4.0]])
+    expected = by_steps(experiment, counts)
+    with use_backend(backend):
+        found = experiment.counts_cost(SEQS, counts)
+    assert found.dtype == DOUBLE
+    assert found.item() == pytest.approx(expected.item(), rel=rel)
+    right = slopes(expected, experiment)
+    for name, slope in slopes(found, experiment).items():
+        torch.testing.assert_close(slope, right[name], rtol=rel, atol=20 * rel)
+    assert n_fused == [1]
+
+
+def test_cost_of_an_unobserved_round_is_that_of_the_steps() -> None:
+    start, _, last = bias_chain()
+    experiment = Experiment([start, last]).double()
+    found = experiment.counts_cost(SEQS, COUNTS[:, :2])
+    expected = by_steps(experiment, COUNTS[:, :2])
+    assert found.item() == pytest.approx(expected.item(), rel=1e-13)
+
+
+@pytest.mark.parametrize("part", ["round", "aggregate", "contribution", "experiment"])
+def test_classes_of_ones_own_are_asked_step_by_step(
+    n_fused: list[int], part: str
+) -> None:
+    experiment = of_another_kind(part).double()
+    plain = of_another_kind("none").double()
+    found = experiment.counts_cost(SEQS, COUNTS).item()
+    assert found == pytest.approx(by_steps(experiment, COUNTS).item(), rel=1e-13)
+    assert found != pytest.approx(plain.counts_cost(SEQS, COUNTS).item(), rel=1e-3)
+    assert n_fused == [1]  # the plain one
+
+
+def test_hooks_see_the_output_of_an_experiment(n_fused: list[int]) -> None:
+    experiment = kd_seq()
+    seen: list[Tensor] = []
+    handle = experiment.register_forward_hook(lambda *given: seen.append(given[2]))
+    hooked = experiment.counts_cost(SEQS, COUNTS)
+    handle.remove()
+    assert seen[0].shape == COUNTS.shape
+    plain = experiment.counts_cost(SEQS, COUNTS)
+    assert hooked.item() == pytest.approx(plain.item(), rel=1e-13)
+    assert n_fused == [1]
+
+
+def test_parameters_of_several_types_are_no_obstacle(n_fused: list[int]) -> None:
+    for part in ("rounds", "bindings"):
+        experiment = kd_seq().float()
+        for module in experiment.modules():
+            if isinstance(module, BaseRound if part == "rounds" else Letters):
+                module.double()
+                break
+        found = experiment.counts_cost(SEQS, COUNTS)
+        expected = by_steps(experiment, COUNTS)
+        assert found.item() == pytest.approx(expected.item(), rel=1e-6)
+    assert n_fused == []
+
+
+def test_cost_scores_each_binding_once_and_absent_ones_never() -> None:
+    experiment = of_every_kind()
+    bindings = {each for each in experiment.modules() if isinstance(each, Letters)}
+    for each in bindings:
+        each.n_scored = 0
+    experiment.counts_cost(SEQS, torch.ones(3, 5))
+    assert {each.name: each.n_scored for each in bindings} == {
+        "a": 1,
+        "b": 1,
+        "absent": 0,
+    }
+
+
+def test_cost_where_nothing_binds_yet() -> None:
+    start = InitialRound()
+    bound = BoundRound(aggregate(-math.inf), start)
+    experiment = Experiment([start, bound, UnboundRound.from_round(bound)]).double()
+    counts = torch.tensor([[1.0, 0.0, 2.0]]).expand(3, 3)
+    found = experiment.counts_cost(SEQS, counts)
+    assert found.item() == pytest.approx(9 * math.log(2), rel=1e-13)
+    experiment.counts_cost(SEQS, COUNTS).backward()
+    for parameter in experiment.parameters():
+        assert parameter.grad is None or parameter.grad.isfinite().all()
+
+
+def test_cost_needs_a_column_for_each_observed_round() -> None:
+    with pytest.raises(PyProBoundError, match=r"2 columns.*3 observed rounds"):
+        kd_seq().counts_cost(SEQS, COUNTS[:, :2])
 
 
 # --- what is refused ---------------------------------------------------------------

@@ -13,7 +13,7 @@ from pyprobound import CountBatch, EvenSampler, MultiExperimentLoss, layers
 from pyprobound.base import Call, Step
 from pyprobound.errors import CheckpointError, PyProBoundError
 from pyprobound.loss import Loss
-from pyprobound.optimizer import Optimizer, ProgressEvent
+from pyprobound.optimizer import CEILING, Optimizer, ProgressEvent, _bounded
 from pyprobound.procedure import make_plan
 from tests.unit.fits import (
     DNA,
@@ -620,3 +620,27 @@ def test_the_plan_as_text_is_what_the_fit_runs(tmp_path: Path) -> None:
     assert "NonSpecific" not in optimizer.get_train_sequential([[key]])
     optimizer.train_sequential(order=[[key]])
     assert {event.binding for event in fit.events} == {"PSAM-a"}
+
+
+def test_a_line_search_turns_back_from_losses_whose_squares_overflow() -> None:
+    x = torch.nn.Parameter(torch.tensor([3.0, -2.0]))
+    engine = torch.optim.LBFGS([x], lr=300, line_search_fn="strong_wolfe")
+
+    def closure() -> torch.Tensor:
+        engine.zero_grad()
+        # finite at ±700, where the squares of loss and slope are not
+        total = x.double().square().sum() + (x.double().abs() - 40).exp().sum()
+        total.backward()
+        return _bounded(total.detach(), [x])
+
+    for _ in range(3):
+        engine.step(closure)
+    torch.testing.assert_close(x.detach(), torch.zeros(2), atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, 1e300])
+def test_a_loss_beyond_all_bounds_is_handed_on_as_a_large_one(value: float) -> None:
+    x = torch.nn.Parameter(torch.zeros(3))
+    x.grad = torch.tensor([math.nan, math.inf, -1.0])
+    assert float(_bounded(torch.tensor(value, dtype=torch.float64), [x])) == CEILING
+    assert x.grad.tolist() == [0.0, CEILING, -1.0]

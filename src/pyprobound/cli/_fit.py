@@ -34,6 +34,7 @@ from pyprobound.config import (
 from pyprobound.optimizer import Optimizer, ProgressEvent
 from pyprobound.report import FORMAT, Json, finite, parameters, summary, table_numbers
 from pyprobound.run_directory import RunDirectory, open_run
+from pyprobound.structure import set_flank_lengths
 from pyprobound.table import CountBatch, CountTable
 
 _DTYPES = {"float32": torch.float32, "float64": torch.float64}
@@ -261,12 +262,13 @@ def _optimizer(
 
 def _losses(fit: Fit, document: Document, built: BuiltModel) -> dict[str, Json]:
     """Return the losses per read of the model that was kept."""
-    for tables in (fit.train, fit.held_out or []):
-        for table, section in zip(tables, document.config.experiments, strict=False):
-            table.set_flank_length(
-                left=section.left_flank_length or 0,
-                right=section.right_flank_length or 0,
-            )
+    lengths = [
+        (section.left_flank_length or 0, section.right_flank_length or 0)
+        for section in document.config.experiments
+    ]
+    set_flank_lengths(fit.train, lengths)
+    if fit.held_out is not None:
+        set_flank_lengths(fit.held_out, lengths)
     with torch.no_grad():
         data, penalty = (float(x) for x in built.loss(fit.train))
         held_out = None

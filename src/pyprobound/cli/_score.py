@@ -9,6 +9,7 @@ from itertools import chain
 from pathlib import Path
 from typing import TextIO
 
+from pyprobound._chunking import memory_budget
 from pyprobound._files import replacing
 from pyprobound.cli._scorer import make_scorer
 from pyprobound.cli._sequences import Record, opened, records, shown
@@ -17,6 +18,7 @@ from pyprobound.run_directory import open_run
 
 _LETTERS_AT_ONCE = 2**21
 _RECORDS_AT_ONCE = 8192
+_BYTES_PER_LETTER = 64  # codes and the scores of windows, on both strands
 
 
 @dataclass(frozen=True)
@@ -73,11 +75,12 @@ def _chunks(
     """Iterate over lists of records that fit in memory together."""
     chunk: list[Record] = []
     longest = 0
+    most = min(_LETTERS_AT_ONCE, memory_budget() // _BYTES_PER_LETTER)
     for each in chain([first], rest):
         sequence = each.sequence.upper() if upper else each.sequence
         record = Record(each.name, sequence, each.where)
         wider = max(longest, len(sequence))
-        full = (len(chunk) + 1) * wider > _LETTERS_AT_ONCE
+        full = (len(chunk) + 1) * wider > most
         if chunk and (full or len(chunk) == _RECORDS_AT_ONCE):
             yield chunk
             chunk, wider = [], len(sequence)

@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pandas as pd
 
-from pyprobound.alphabets import DNA, PADDING, RNA, Alphabet, Codon, Protein
+from pyprobound._encoded import EncodedCounts
+from pyprobound.alphabets import DNA, RNA, Alphabet, Codon, Protein
 from pyprobound.config._positions import Place
 from pyprobound.config._read import Document
 from pyprobound.config._resolve import Probes
 from pyprobound.config._schema import AlphabetSection, ExperimentSection
 from pyprobound.errors import InputError, PyProBoundError
-from pyprobound.table import CountTable, get_dataframe, sample_dataframe
+from pyprobound.table import CountTable, encoded_counts, sample_encoded
 
 _ALPHABETS = {"DNA": DNA, "RNA": RNA, "protein": Protein, "codon": Codon}
 
@@ -23,12 +24,12 @@ class Counts:
     """What the files of one experiment hold.
 
     Attributes:
-        frame: Counts, probes in rows.
+        encoded: The probes, encoded, and their counts.
         probes: What a model has to know of them.
         files: Their names, for messages.
     """
 
-    frame: pd.DataFrame
+    encoded: EncodedCounts
     probes: Probes
     files: str
 
@@ -102,25 +103,33 @@ def _counts_of(
     if experiment.sha256 and tuple(experiment.sha256) != sums:
         rule = "another table than the one of this checksum; remove it to use this one"
         raise document.error((*place, "sha256"), rule)
-    frame = get_dataframe(list(paths))
-    shortest, longest = _lengths(experiment, frame, alphabet)
-    probes = Probes(shortest, longest, n_columns=frame.shape[1], sha256=sums)
-    return Counts(frame, probes, ", ".join(map(str, paths)))
-
-
-def _lengths(
-    experiment: ExperimentSection, frame: pd.DataFrame, alphabet: Alphabet
-) -> tuple[int, int]:
-    """Return the least and largest number of letters, as given or as they are."""
-    sequences = frame.index.to_series().str.rstrip(PADDING)
-    for old, new in experiment.transliterate.items():
-        sequences = sequences.str.replace(old, new, regex=False)
-    lengths = sequences.str.len() // alphabet.monomer_length
+    encoded = _encoded(document, alphabet, index, paths)
     shortest, longest = experiment.min_variable_length, experiment.max_variable_length
-    return (
-        int(lengths.min()) if shortest is None else shortest,
-        int(lengths.max()) if longest is None else longest,
+    probes = Probes(
+        encoded.shortest if shortest is None else shortest,
+        encoded.longest if longest is None else longest,
+        n_columns=encoded.target.shape[1],
+        sha256=sums,
     )
+    return Counts(encoded, probes, _names(paths))
+
+
+def _encoded(
+    document: Document, alphabet: Alphabet, index: int, paths: list[Path]
+) -> EncodedCounts:
+    rules = document.config.experiments[index].transliterate
+    try:
+        return encoded_counts(paths, alphabet, rules)
+    except InputError as error:
+        # of several files the message names the bad one, unless it is about their sum
+        named = any(str(error).startswith(f"{path}: ") for path in paths)
+        raise InputError(str(error) if named else f"{_names(paths)}: {error}") from None
+    except PyProBoundError as error:
+        raise document.error(("experiments", index), error) from None
+
+
+def _names(paths: Sequence[Path]) -> str:
+    return ", ".join(map(str, paths))
 
 
 def _sha256(path: Path) -> str:
@@ -142,11 +151,13 @@ def _check_flanks(
 
 
 def make_table(
-    experiment: ExperimentSection, frame: pd.DataFrame, alphabet: Alphabet
+    experiment: ExperimentSection,
+    counts: pd.DataFrame | EncodedCounts,
+    alphabet: Alphabet,
 ) -> CountTable:
     """Return the count table of an experiment."""
     return CountTable(
-        frame,
+        counts,
         alphabet,
         transliterate=experiment.transliterate,
         transliterate_flanks=experiment.transliterate_flanks,
@@ -177,10 +188,10 @@ def make_tables(
     """
     fraction = document.config.optimizer.validation_fraction
     if fraction == 0:
-        return _tables_of(document, counts, [each.frame for each in counts]), None
+        return _tables_of(document, counts, [each.encoded for each in counts]), None
     seed = document.config.seed
-    parts = [sample_dataframe(each.frame, fraction, seed) for each in counts]
-    if any(part.empty or rest.empty for part, rest in parts):
+    parts = [sample_encoded(each.encoded, fraction, seed) for each in counts]
+    if any(len(part) == 0 or len(rest) == 0 for part, rest in parts):
         rule = f"{fraction} leaves no probe on one side; choose another fraction"
         raise document.error(("optimizer", "validation_fraction"), rule)
     return (
@@ -190,14 +201,14 @@ def make_tables(
 
 
 def _tables_of(
-    document: Document, counts: Sequence[Counts], frames: Sequence[pd.DataFrame]
+    document: Document, counts: Sequence[Counts], parts: Sequence[EncodedCounts]
 ) -> list[CountTable]:
     alphabet = make_alphabet(document)
     tables = []
-    for index, (each, frame) in enumerate(zip(counts, frames, strict=True)):
+    for index, (each, part) in enumerate(zip(counts, parts, strict=True)):
         try:
             experiment = document.config.experiments[index]
-            tables.append(make_table(experiment, frame, alphabet))
+            tables.append(make_table(experiment, part, alphabet))
         except InputError as error:
             msg = f"{each.files}: {error}"
             raise InputError(msg) from None

@@ -2,7 +2,8 @@
 
 Each kernel is one public function, which checks its arguments once, and a readable
 PyTorch reference, which says what is computed: exact in float32 and float64, on CPU and
-CUDA, differentiable (twice), and bounded in memory.
+CUDA, differentiable (twice), and bounded in memory. Faster implementations stand beside
+it; `use_backend` chooses (see `_backends`).
 
     window_scores        log 1/K(S_i, x)                            (N, C, W)
     soft_window_scores   the same for sequences of letter fractions (N, C, W)
@@ -14,6 +15,7 @@ CUDA, differentiable (twice), and bounded in memory.
 (`window_features` is itself a derivative, and has none.)
 """
 
+from pyprobound.kernels._backends import use_backend
 from pyprobound.kernels.log_sum_dimers import log_sum_dimers
 from pyprobound.kernels.log_sum_windows import log_sum, log_sum_windows
 from pyprobound.kernels.window_features import window_features
@@ -24,6 +26,7 @@ __all__ = [
     "log_sum_dimers",
     "log_sum_windows",
     "soft_window_scores",
+    "use_backend",
     "window_features",
     "window_scores",
 ]

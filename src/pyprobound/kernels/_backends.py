@@ -30,7 +30,11 @@ LITTLE_WORK = 2**16
 
 Backend = Literal["auto", "numba", "reference", "triton"]
 Kernel = Literal[
-    "log_sum_dimers", "log_sum_windows", "selection", "window_features", "window_scores"
+    "log_sum_dimers",
+    "log_sum_windows",
+    "selection",
+    "window_features",
+    "window_scores",
 ]
 
 

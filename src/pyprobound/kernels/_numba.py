@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import lru_cache
+from itertools import pairwise
 from typing import Any, TypeAlias
 
 import numba
@@ -47,7 +48,11 @@ jit: Callable[[Callable[..., Any]], Jitted] = numba.njit(
 inline: Callable[[Callable[..., Any]], Jitted] = numba.njit(
     nogil=True, cache=True, fastmath=FAST_MATH, error_model="numpy", forceinline=True
 )
-"""Compile a part of a kernel into it: a call would pass each array as seven numbers."""
+"""Compile a part of a kernel into it.
+
+A call would pass each array as seven numbers; and what is called is compiled on its
+own, so that the bits may depend on whether it was loaded from disk.
+"""
 
 
 # == running ==========================================================================
@@ -81,8 +86,7 @@ def stretches(n_probes: int) -> list[slice]:
     """Return the stretch of probes of each thread, as many as torch may use."""
     n_threads = max(1, min(torch.get_num_threads(), n_probes // LEAST_PROBES))
     ends = [n_probes * i // n_threads for i in range(n_threads + 1)]
-    pairs = zip(ends, ends[1:], strict=False)
-    return [slice(start, stop) for start, stop in pairs if stop > start]
+    return [slice(start, stop) for start, stop in pairwise(ends) if stop > start]
 
 
 @lru_cache(maxsize=1)
@@ -96,11 +100,23 @@ os.register_at_fork(after_in_child=_pool.cache_clear)
 
 def _compile(kernel: Jitted, arguments: Sequence[Any]) -> None:
     """Compile a kernel for such arguments, or load it, before threads race to it."""
-    signature = tuple(numba.typeof(each) for each in arguments)
-    if signature in kernel.overloads:
+    kinds = (kernel, *map(_kind, arguments))
+    if kinds in _compiled:
         return
     with _announced():
-        kernel.compile(signature)
+        kernel.compile(tuple(map(numba.typeof, arguments)))
+    _compiled.add(kinds)
+
+
+_compiled: set[tuple[object, ...]] = set()
+"""What was compiled or loaded: Numba's own look at the types takes 0.1 ms a call."""
+
+
+def _kind(argument: object) -> object:
+    """Return what tells the types of arguments apart that Numba tells apart."""
+    if isinstance(argument, np.ndarray):
+        return argument.dtype, argument.ndim, argument.flags.c_contiguous
+    return type(argument)
 
 
 @contextmanager
@@ -131,24 +147,24 @@ def array_of(tensor: Tensor) -> Array:
 # == elementary functions =============================================================
 
 
-@intrinsic  # type: ignore[untyped-decorator]
-def _float_of_bits(context: Any, bits: Any) -> Any:  # noqa: ANN401, ARG001 Numba's
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:  # noqa: ANN401, ARG001 Numba's
+@intrinsic
+def _float_of_bits(context: Any, bits: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         return builder.bitcast(arguments[0], ir.FloatType())
 
     return types.float32(types.int32), generate
 
 
-@intrinsic  # type: ignore[untyped-decorator]
-def _bits_of_float(context: Any, value: Any) -> Any:  # noqa: ANN401, ARG001 Numba's
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:  # noqa: ANN401, ARG001 Numba's
+@intrinsic
+def _bits_of_float(context: Any, value: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         return builder.bitcast(arguments[0], ir.IntType(32))
 
     return types.int32(types.float32), generate
 
 
 def exp(value: float) -> float:
-    """Return exp(value) for value ≤ 0, −∞ included; for use in compiled code.
+    """Exponentiate a value ≤ 0, −∞ included; for use in compiled code.
 
     In float32, the compiler turns loops of it into vector code, which it cannot do with
     the C library's: 2^n · 2^f, f in [−½, ½], by a polynomial; relative error 2e-7, 0
@@ -157,11 +173,11 @@ def exp(value: float) -> float:
     return math.exp(value)
 
 
-@overload(exp, inline="always")  # type: ignore[untyped-decorator]
-def _exp_of_type(value: Any) -> Callable[[Any], Any]:  # noqa: ANN401 Numba's
+@overload(exp, inline="always")
+def _exp_of_type(value: Any) -> Callable[[Any], Any]:
     if value == types.float32:
 
-        def exp32(value: Any) -> Any:  # noqa: ANN401 Numba's
+        def exp32(value: Any) -> Any:
             scaled = max(value, np.float32(-87.0)) * np.float32(1.4426950408889634)
             whole = np.floor(scaled + np.float32(0.5))
             f = scaled - whole
@@ -174,11 +190,11 @@ def _exp_of_type(value: Any) -> Callable[[Any], Any]:  # noqa: ANN401 Numba's
             power = power * f + np.float32(1.0)
             bits = (np.int32(whole) + np.int32(127)) << np.int32(23)
             small = value < np.float32(-87.0)
-            return np.float32(0.0) if small else power * _float_of_bits(bits)
+            return np.float32(0.0) if small else power * _float_of_bits(bits)  # type: ignore[call-arg]
 
         return exp32
 
-    def exp64(value: Any) -> Any:  # noqa: ANN401 Numba's
+    def exp64(value: Any) -> Any:
         return math.exp(value)
 
     return exp64

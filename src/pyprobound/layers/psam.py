@@ -430,11 +430,15 @@ class PSAM(LayerSpec):
         each letter.
         """
         flat = self.betas.flat()
-        total = flat.new_zeros(())
+        by_size: dict[int, list[Tensor]] = {}
         for group in self._layout.offsets:
             where = self._where(group)
-            betas = flat[:, where.to(flat.device)]
-            total = total + (betas.sum(1) - len(where) * betas.logsumexp(1)).sum()
+            by_size.setdefault(len(where), []).append(where)
+        total = flat.new_zeros(())
+        for size, groups in by_size.items():
+            where = torch.cat(groups).to(flat.device)
+            betas = flat.index_select(1, where).unflatten(1, (-1, size))
+            total = total + betas.sum() - size * betas.logsumexp(2).sum()
         return total
 
     # --- training ------------------------------------------------------------------

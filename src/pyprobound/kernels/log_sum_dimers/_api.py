@@ -2,6 +2,7 @@
 
 from torch import Tensor
 
+from pyprobound.kernels._backends import implementation
 from pyprobound.kernels._checks import check_float, check_group, check_hill
 from pyprobound.kernels.log_sum_dimers import _reference
 
@@ -53,4 +54,9 @@ def log_sum_dimers(
     check_float("log_omega", log_omega, windows_a.dtype)
     check_group(group, len(windows_a), len(log_omega))
     check_hill(hill)
-    return _reference.log_sum_dimers(windows_a, windows_b, log_omega, group, hill)
+    n_scores = windows_a.numel() + windows_b.numel()
+    module = implementation("log_sum_dimers", windows_a.device, n_scores)
+    sums: Tensor = (module or _reference).log_sum_dimers(
+        windows_a, windows_b, log_omega, group, hill
+    )
+    return sums

@@ -6,7 +6,7 @@
 with p = (strand, window) of mode a and q of mode b. The exponentials are relative to
 the largest a and b of each probe and to the largest ω. Where these maxima exclude each
 other, the sum can be so small that terms were lost to underflow; those probes are done
-again in the log domain, pair by pair. See `_trusted_sum`.
+again in the log domain, pair by pair. See `trusted_sum`.
 
 Beyond the memory budget there are only copies of scores: of all probes where several
 groups have to be sorted, and of those that are done again.
@@ -116,12 +116,12 @@ def _exponential_domain(a: Tensor, b: Tensor, w: Tensor, hill: Tensor | None) ->
     top_a, top_b = _top(a, (1,)), _top(b, (1,))
     paired = (a - top_a).exp() @ w  # (n, Q)
     total = (paired * (b - top_b).exp()).sum(1)
-    lost = total < _trusted_sum(w)
+    lost = total < trusted_sum(w)
     log_total = total.masked_fill(lost, 1.0).log().masked_fill(lost, NEG_INF)
     return log_total + (top_a + top_b).squeeze(1)
 
 
-def _trusted_sum(w: Tensor) -> float:
+def trusted_sum(w: Tensor) -> float:
     """Return the least sum over the pairs of w that underflow cannot have spoilt.
 
     A term e^a · w · e^b has no factor above 1. Each of its three exponentials and two

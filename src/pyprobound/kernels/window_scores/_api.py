@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
+from pyprobound.kernels._backends import implementation
 from pyprobound.kernels._checks import (
     check_channel_bias,
     check_filters,
@@ -50,7 +51,12 @@ def window_scores(
     check_filters(filters, dilation)
     check_sequences(seqs, embedding, pad, filters)
     check_channel_bias(bias, filters)
-    return _reference.window_scores(seqs, filters, embedding, pad, dilation, bias)
+    n_scores = seqs.numel() * len(filters[0])
+    module = implementation("window_scores", filters[0].device, n_scores)
+    windows: Tensor = (module or _reference).window_scores(
+        seqs, filters, embedding, pad, dilation, bias
+    )
+    return windows
 
 
 def soft_window_scores(
