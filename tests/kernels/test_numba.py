@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 from torch.library import opcheck
 
+from pyprobound._chunking import set_memory_budget
 from pyprobound.kernels import _numba as shared
-from pyprobound.kernels import log_sum, log_sum_windows, window_scores
+from pyprobound.kernels import _words, log_sum, log_sum_windows, window_scores
 from pyprobound.kernels._backends import use_backend
 from pyprobound.kernels._blocks import Blocks, block_tables
 from pyprobound.kernels._words import Words
@@ -94,7 +95,8 @@ def test_the_operators_keep_the_rules_of_torch(with_codes: bool) -> None:
     opcheck(
         score_words_backward, (grad, codes, letters, others, *fixed, [True, with_codes])
     )
-    arguments = codes, letters, others, bias, group, *fixed
+    known = torch.empty(0, 0, dtype=torch.int16)
+    arguments = codes, known, letters, others, bias, group, *fixed
     opcheck(log_sum_words, arguments)
     grad = torch.randn(12, dtype=torch.float64, requires_grad=True)
     wanted = [True, with_codes, True]
@@ -229,6 +231,49 @@ def test_given_windows_sum_as_in_the_reference() -> None:
         torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.parametrize(("size", "pairs"), [(12, 0), (8, 3), (9, 9)])
+def test_a_table_that_was_seen_before_sums_as_at_first(size: int, pairs: int) -> None:
+    seqs = torch.randint(0, 4, (700, 20), dtype=torch.uint8)
+    weights = [w.requires_grad_() for w in filters(2, size, pairs)]
+    bias = torch.randn(1, 2, 21 - size, dtype=torch.float64, requires_grad=True)
+
+    def gradient() -> list[Tensor]:
+        sums = log_sum_windows(seqs, weights, embedding(), PAD, log_bias=bias)
+        return [sums.detach(), *torch.autograd.grad(sums.sin().sum(), [*weights, bias])]
+
+    first, *others = (gradient() for _ in range(4))
+    words = Words.of(seqs, weights, embedding(), PAD, 1)
+    assert words is not None
+    assert len(words.known) == len(seqs)
+    for other in others:
+        for one, again in zip(first, other, strict=True):
+            torch.testing.assert_close(one, again, rtol=1e-13, atol=1e-13)
+    seqs[5] = 3  # a table that was written to is another
+    with use_backend("reference"):
+        expected = log_sum_windows(seqs, weights, embedding(), PAD, log_bias=bias)
+    torch.testing.assert_close(
+        log_sum_windows(seqs, weights, embedding(), PAD, log_bias=bias), expected
+    )
+
+
+def test_words_are_kept_within_the_memory_budget_and_as_long_as_the_table() -> None:
+    weights = filters(2, 6)
+    seqs = torch.randint(0, 4, (700, 20), dtype=torch.uint8)
+    before = len(_words._surveys)
+    set_memory_budget(4 * 2 * seqs.numel() - 1)
+    for _ in range(3):
+        words = Words.of(seqs, weights, embedding(), PAD, 1)
+        assert words is not None
+        assert len(words.known) == 0
+    set_memory_budget(None)
+    words = Words.of(seqs, weights, embedding(), PAD, 1)
+    assert words is not None
+    assert len(words.known) == len(seqs)
+    assert len(_words._surveys) == before + 1
+    del seqs
+    assert len(_words._surveys) == before
+
+
 # --- blocks --------------------------------------------------------------------------
 
 
@@ -295,7 +340,8 @@ def test_stretches_cover_the_probes_once() -> None:
             n for rows in shared.stretches(n_probes) for n in range(n_probes)[rows]
         ]
         assert covered == list(range(n_probes))
-    assert len(shared.stretches(10_000)) == 3
+    assert len(shared.stretches(10_000)) == 3 * shared.STRETCHES_PER_THREAD
+    assert len(shared.stretches(600)) == 2
     assert len(shared.stretches(300)) == 1
 
 

@@ -1,14 +1,15 @@
 """What the Numba kernels share: how they are compiled, announced and spread on threads.
 
 A kernel is a function of arrays that works through a stretch of the probes without
-holding Python's lock. Each thread has a stretch and sums of its own, and the sums are
-added in the order of the threads: with as many threads, the bits are the same.
+holding Python's lock. Each stretch has sums of its own, which are added in order: with
+as many threads, and so as many stretches, the bits are the same.
 """
 
 import logging
 import math
 import os
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -36,6 +37,9 @@ ANNOUNCED_AFTER = 1.0
 
 LEAST_PROBES = 256
 """Probes for which another thread is worth its start."""
+
+STRETCHES_PER_THREAD = 4
+"""Stretches of the probes for each thread: their sums are small, waiting is not."""
 
 # not ninf: −∞ is a score; nnan: no kernel makes NaN of what is no NaN
 FAST_MATH = {"contract", "reassoc", "nsz", "nnan", "arcp"}
@@ -66,26 +70,39 @@ def run(
     Args:
         kernel: Made with `jit`; changes the arrays it is given.
         n_probes: Number of probes.
-        arguments: Maps the number of a thread and its stretch to the arguments.
+        arguments: Maps the number of a stretch, and its probes, to the arguments.
     """
     calls = [arguments(i, rows) for i, rows in enumerate(stretches(n_probes))]
     if not calls:
         return
     _compile(kernel, calls[0])
-    if len(calls) == 1:
-        kernel(*calls[0])
-        return
-    pool = _pool(len(calls) - 1)
-    others = [pool.submit(kernel, *call) for call in calls[1:]]
-    kernel(*calls[0])
+    todo = deque(calls)
+
+    def work() -> None:
+        while todo:
+            try:
+                call = todo.popleft()
+            except IndexError:  # another thread was quicker
+                return
+            kernel(*call)
+
+    n_threads = min(torch.get_num_threads(), len(calls))
+    others = [_pool(n_threads - 1).submit(work) for _ in range(n_threads - 1)]
+    work()
     for each in others:
         each.result()
 
 
 def stretches(n_probes: int) -> list[slice]:
-    """Return the stretch of probes of each thread, as many as torch may use."""
-    n_threads = max(1, min(torch.get_num_threads(), n_probes // LEAST_PROBES))
-    ends = [n_probes * i // n_threads for i in range(n_threads + 1)]
+    """Return stretches of the probes, a few for each thread that torch may use.
+
+    A thread takes the next one when it is ready, so that none waits long for a slower
+    one; what belongs to which stretch, and so the bits of a sum, does not depend on it.
+    """
+    n_threads = torch.get_num_threads()
+    wanted = 1 if n_threads == 1 else STRETCHES_PER_THREAD * n_threads
+    number = max(1, min(wanted, n_probes // LEAST_PROBES))
+    ends = [n_probes * i // number for i in range(number + 1)]
     return [slice(start, stop) for start, stop in pairwise(ends) if stop > start]
 
 

@@ -6,19 +6,21 @@ with the tables of codes.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.weak import WeakTensorKeyDictionary
 
+from pyprobound._chunking import memory_budget
 from pyprobound.kernels._blocks import (
     MOST_CODE_WORDS,
     Blocks,
     block_tables,
     code_filters,
 )
-from pyprobound.kernels._numba import Array, inline, jit, run
+from pyprobound.kernels._numba import Array, array_of, inline, jit, run, stretches
 
 U = np.uint64
 
@@ -38,12 +40,15 @@ class Words:
         codes: The same of words of all codes; (0, 0, C) where no probe needs it.
         letter_blocks: How words of letters lie.
         code_blocks: How words of codes lie, None where no probe needs them.
+        known: (N, words) of letters as int16, for a table that was seen before; else
+            empty, and they are made on the way.
     """
 
     letters: Tensor
     codes: Tensor
     letter_blocks: Blocks
     code_blocks: Blocks | None
+    known: Tensor
 
     @classmethod
     def of(
@@ -64,7 +69,8 @@ class Words:
         letter_blocks = Blocks.of(n_letters, size, distance, dilation)
         if letter_blocks is None or pad < n_letters or not _one_hot(embedding):
             return None
-        kind = _worst_kind(seqs, n_letters, len(embedding), pad)
+        survey = _surveyed(seqs, n_letters, len(embedding), pad)
+        kind = survey.kind
         if kind == UNKNOWN:
             raise IndexError(
                 f"seqs holds a code that is none of 0 … {len(embedding) - 1}"
@@ -72,7 +78,8 @@ class Words:
         letters = block_tables(filters, letter_blocks)
         if kind == LETTERS:
             none = letters.new_zeros(0, 0, letters.shape[2])
-            return cls(letters, none, letter_blocks, None)
+            known = survey.words_of(seqs, letter_blocks)
+            return cls(letters, none, letter_blocks, None, known)
         n_codes = len(embedding)
         most_words = max(n_codes, MOST_CODE_WORDS)
         code_blocks = Blocks.of(n_codes, size, distance, dilation, most_words)
@@ -80,7 +87,7 @@ class Words:
             return None
         weights = code_filters(filters, embedding.to(filters[0]), pad)
         codes = block_tables(weights, code_blocks)
-        return cls(letters, codes, letter_blocks, code_blocks)
+        return cls(letters, codes, letter_blocks, code_blocks, NOT_KNOWN)
 
     def with_channel_bias(self, bias: Tensor | None) -> tuple[Tensor, Tensor]:
         """Return both tables with the bias (C,) of each channel in the first block."""
@@ -118,16 +125,81 @@ def _one_hot(embedding: Tensor) -> bool:
     return torch.equal(embedding[:n_letters], eye)
 
 
-def _worst_kind(seqs: Tensor, n_letters: int, n_codes: int, pad: int) -> int:
-    codes = seqs.numpy()
-    kinds = np.zeros(max(1, torch.get_num_threads()), np.int64)
+NOT_KNOWN = torch.empty(0, 0, dtype=torch.int16)
 
-    def arguments(thread: int, rows: slice) -> tuple[object, ...]:
-        own = kinds[thread : thread + 1]
-        return codes[rows], n_letters, n_codes, pad, own
+
+@dataclass
+class Survey:
+    """What is known of a table of codes.
+
+    Attributes:
+        kind: The worst kind of its probes.
+        is_whole: Whether all its letters are letters, without padding.
+        requests: How often words were asked for.
+        words: Those that were made, by the shapes they have.
+    """
+
+    kind: int
+    is_whole: bool
+    requests: int = 0
+    words: dict[tuple[tuple[int, ...], ...], Tensor] = field(default_factory=dict)
+
+    def words_of(self, seqs: Tensor, blocks: Blocks) -> Tensor:
+        """Return the words of all probes, if they are worth their memory.
+
+        They are two bytes for each letter, and half of the time of a sum over windows;
+        they are made for a table that is summed again, which a fit does hundreds of
+        times, and within a quarter of the memory budget.
+        """
+        self.requests += 1
+        found = self.words.get(blocks.shapes)
+        if found is not None:
+            return found
+        n_bytes = 2 * seqs.numel() * len(blocks.shapes)
+        held = sum(each.nbytes for each in self.words.values())
+        if (
+            not self.is_whole
+            or self.requests < 2
+            or held + n_bytes > memory_budget() // 4
+        ):
+            return NOT_KNOWN
+        shapes = np.array(blocks.shapes, U)
+        made = np.empty((len(seqs), seqs.shape[1] * len(shapes)), np.uint16)
+        codes = seqs.numpy()
+        run(
+            _write_all,
+            len(codes),
+            lambda _, rows: (codes[rows], blocks.n_symbols, shapes, made[rows]),
+        )
+        self.words[blocks.shapes] = torch.from_numpy(made.view(np.int16))
+        return self.words[blocks.shapes]
+
+
+_surveys = WeakTensorKeyDictionary()
+"""What is known of tables, while they are alive: by table, version and alphabet."""
+
+
+def _surveyed(seqs: Tensor, n_letters: int, n_codes: int, pad: int) -> Survey:
+    """Look through a table once, and again when it was written to."""
+    if seqs.is_inference():
+        return _survey_of(seqs, n_letters, n_codes, pad)
+    key = seqs._version, n_letters, n_codes, pad  # noqa: SLF001 torch's own name
+    known: tuple[object, Survey] | None = _surveys.get(seqs)
+    if known is None or known[0] != key:
+        known = key, _survey_of(seqs, n_letters, n_codes, pad)
+        _surveys[seqs] = known
+    return known[1]
+
+
+def _survey_of(seqs: Tensor, n_letters: int, n_codes: int, pad: int) -> Survey:
+    codes = array_of(seqs)
+    found = np.zeros((len(stretches(len(codes))), 2), np.int64)
+
+    def arguments(stretch: int, rows: slice) -> tuple[object, ...]:
+        return codes[rows], n_letters, n_codes, pad, found[stretch]
 
     run(_survey, len(codes), arguments)
-    return int(kinds.max())
+    return Survey(int(found[:, 0].max()), not found.any())
 
 
 @dataclass(frozen=True)
@@ -212,11 +284,23 @@ def read_kind(codes, n, n_letters, n_codes, pad):
 
 
 @jit
-def _survey(codes, n_letters, n_codes, pad, kinds):
-    """Note the worst kind of all probes: no table of codes is made in vain."""
+def _survey(codes, n_letters, n_codes, pad, found):
+    """Note the worst kind of all probes, and whether any is padded."""
     for n in range(U(codes.shape[0])):
-        kind, _, _ = read_kind(codes, n, n_letters, n_codes, pad)
-        kinds[0] = max(kinds[0], kind)
+        kind, first, end = read_kind(codes, n, n_letters, n_codes, pad)
+        found[0] = max(found[0], kind)
+        if first > U(0) or end < U(codes.shape[1]):
+            found[1] = 1
+
+
+@jit
+def _write_all(codes, n_symbols, shapes, made):
+    """Write the words of all probes, which are whole."""
+    words, paired = words_for(shapes, U(codes.shape[1]))
+    for n in range(U(codes.shape[0])):
+        write_words(codes, n, n_symbols, shapes, paired, words)
+        for i in range(U(made.shape[1])):
+            made[n, i] = words[i]
 
 
 @inline

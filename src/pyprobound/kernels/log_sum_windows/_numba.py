@@ -12,7 +12,7 @@ gradients of the tables.
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -50,11 +50,12 @@ ZERO, ONE, TWO = U(0), U(1), U(2)
 
 
 @inline
-def _multiply(words, bases, table, n_words, channels, first, last, p):
+def _multiply(words, at, bases, table, n_words, channels, first, last, p):
     """Write the product of a probe's factors for each window and channel.
 
     Args:
-        words: From `write_words`.
+        words: Words of letters,
+        at: those of the probe from here on.
         bases: (blocks,) where the words of each block begin.
         table: (blocks · words · C,) factors.
         n_words: Words of a table.
@@ -63,76 +64,70 @@ def _multiply(words, bases, table, n_words, channels, first, last, p):
         last: The one after the last window.
         p: (windows · C,), written from first to last.
     """
-    n_blocks, step = U(bases.shape[0]), n_words * channels
-    if channels != TWO:
-        for block in range(n_blocks):
-            at, base = block * step, bases[block]
-            for x in range(first, last):
-                entry = at + channels * words[base + x]
-                for c in range(channels):
-                    factor = table[entry + c]
-                    i = x * channels + c
-                    p[i] = factor if block == ZERO else p[i] * factor
-        return
-    # The common case, both strands: two blocks at a time, in registers.
-    for block in range(ZERO, n_blocks - ONE, TWO):
-        at, base = block * step, bases[block]
-        on, next_base = at + step, bases[block + ONE]
-        if block == ZERO:
-            for x in range(first, last):
-                i, j = at + TWO * words[base + x], on + TWO * words[next_base + x]
-                p[TWO * x] = table[i] * table[j]
-                p[TWO * x + ONE] = table[i + ONE] * table[j + ONE]
-        else:
-            for x in range(first, last):
-                i, j = at + TWO * words[base + x], on + TWO * words[next_base + x]
-                p[TWO * x] *= table[i] * table[j]
-                p[TWO * x + ONE] *= table[i + ONE] * table[j + ONE]
-    if n_blocks == ONE:
-        base = bases[ZERO]
+    step = n_words * channels
+    for block in range(U(bases.shape[0])):
+        entries, base = block * step, at + bases[block]
         for x in range(first, last):
-            i = TWO * words[base + x]
-            p[TWO * x], p[TWO * x + ONE] = table[i], table[i + ONE]
-    elif n_blocks % TWO:
-        at, base = (n_blocks - ONE) * step, bases[n_blocks - ONE]
-        for x in range(first, last):
-            i = at + TWO * words[base + x]
-            p[TWO * x] *= table[i]
-            p[TWO * x + ONE] *= table[i + ONE]
+            entry = entries + channels * words[base + x]
+            for c in range(channels):
+                factor = table[entry + c]
+                i = x * channels + c
+                p[i] = factor if block == ZERO else p[i] * factor
 
 
 @inline
-def _scatter(words, bases, n_words, channels, first, last, p, table):
-    """Add the values p of a probe's windows to the entries that they came from."""
+def _multiply_two(words, at, bases, table, n_words, first, last, keep, p):
+    """Return the sum of the products of two blocks and channels: the common case.
+
+    Args:
+        words: As in `_multiply`, and so are all others but one.
+        at: Where the words of the probe begin.
+        bases: Where those of each block begin.
+        table: Factors.
+        n_words: Words of a table.
+        first: The first window.
+        last: The one after the last window.
+        keep: Whether to write p; what is not written stays in registers.
+        p: (windows · 2,).
+    """
+    base, next_base = at + bases[ZERO], at + bases[ONE]
+    forward = reverse = table.dtype.type(0)
+    for x in range(first, last):
+        i, j = TWO * words[base + x], TWO * (n_words + words[next_base + x])
+        one, other = table[i] * table[j], table[i + ONE] * table[j + ONE]
+        if keep:
+            p[TWO * x], p[TWO * x + ONE] = one, other
+        forward += one
+        reverse += other
+    return forward + reverse
+
+
+@inline
+def _scatter(words, at, bases, n_words, channels, first, last, scale, p, table):
+    """Add scale · p of a probe's windows to the entries that they came from."""
     n_blocks, step = U(bases.shape[0]), n_words * channels
-    if channels != TWO:
-        for block in range(n_blocks):
-            at, base = block * step, bases[block]
-            for x in range(first, last):
-                entry = at + channels * words[base + x]
-                for c in range(channels):
-                    table[entry + c] += p[x * channels + c]
-        return
-    for block in range(ZERO, n_blocks - ONE, TWO):
-        at, base = block * step, bases[block]
-        on, next_base = at + step, bases[block + ONE]
+    if channels == TWO and n_blocks == TWO:
+        base, next_base = at + bases[ZERO], at + bases[ONE]
         for x in range(first, last):
-            i, j = at + TWO * words[base + x], on + TWO * words[next_base + x]
-            forward, reverse = p[TWO * x], p[TWO * x + ONE]
+            i, j = TWO * words[base + x], TWO * (n_words + words[next_base + x])
+            forward, reverse = scale * p[TWO * x], scale * p[TWO * x + ONE]
             table[i] += forward
             table[i + ONE] += reverse
             table[j] += forward
             table[j + ONE] += reverse
-    if n_blocks % TWO:
-        at, base = (n_blocks - ONE) * step, bases[n_blocks - ONE]
+        return
+    for block in range(n_blocks):
+        entries, base = block * step, at + bases[block]
         for x in range(first, last):
-            i = at + TWO * words[base + x]
-            table[i] += p[TWO * x]
-            table[i + ONE] += p[TWO * x + ONE]
+            entry = entries + channels * words[base + x]
+            for c in range(channels):
+                table[entry + c] += scale * p[x * channels + c]
 
 
 @inline
-def _log_fractions(words, bases, table, n_words, channels, bias, g, first, last, p):
+def _log_fractions(
+    words, at, bases, table, n_words, channels, bias, g, first, last, p
+):  # fmt: skip
     """Return the log sum of a probe from tables of logarithms, and its terms in p.
 
     The terms are written as fractions of the sum.
@@ -144,29 +139,19 @@ def _log_fractions(words, bases, table, n_words, channels, bias, g, first, last,
             i = x * channels + c
             score = 0.0
             for block in range(n_blocks):
-                word = words[bases[block] + x]
+                word = words[at + bases[block] + x]
                 score += table[block * step + channels * word + c]
             if len(bias):
                 score += bias[g, i]
             p[i] = score
             top = max(top, score)
     if top == -np.inf:
-        return top
+        return top, 1.0
     total = 0.0
     for i in range(first * channels, last * channels):
         p[i] = math.exp(p[i] - top)
         total += p[i]
-    for i in range(first * channels, last * channels):
-        p[i] /= total
-    return top + math.log(total)
-
-
-@inline
-def _add_up(p, start, stop):
-    total = p.dtype.type(0)
-    for i in range(start, stop):
-        total += p[i]
-    return total
+    return top + math.log(total), total
 
 
 # == a stretch of probes ==============================================================
@@ -174,26 +159,30 @@ def _add_up(p, start, stop):
 
 @inline
 def _terms(
-    codes, n, n_symbols, shapes, bases, n_words, factors, logs, shift,
-    channels, trust, bias_factors, bias_logs, g, first, last, words, paired, p,
+    words, at, bases, n_words, factors, logs, shift, channels, trust,
+    bias_factors, bias_logs, g, first, last, keep, p,
 ):  # fmt: skip
-    """Return the log sum of probe n, its terms, to a common factor, in p."""
-    write_words(codes, n, n_symbols, shapes, paired, words)
-    _multiply(words, bases, factors, n_words, channels, first, last, p)
-    if len(bias_factors):
+    """Return the log sum of a probe and the sum of its terms, which are kept in p."""
+    if channels == TWO and len(bases) == 2 and not len(bias_factors):
+        total = _multiply_two(words, at, bases, factors, n_words, first, last, keep, p)
+    else:
+        _multiply(words, at, bases, factors, n_words, channels, first, last, p)
+        total = p.dtype.type(0)
+        if len(bias_factors):
+            for i in range(first * channels, last * channels):
+                p[i] *= bias_factors[g, i]
         for i in range(first * channels, last * channels):
-            p[i] *= bias_factors[g, i]
-    total = _add_up(p, first * channels, last * channels)
+            total += p[i]
     if total >= trust:
-        return math.log(total) + shift
+        return math.log(total) + shift, float(total)
     return _log_fractions(
-        words, bases, logs, n_words, channels, bias_logs, g, first, last, p
+        words, at, bases, logs, n_words, channels, bias_logs, g, first, last, p
     )
 
 
 @jit
 def _forward(
-    codes, wanted, n_letters, n_codes, pad, reach, n_symbols, shapes, bases,
+    codes, known, wanted, n_letters, n_codes, pad, reach, n_symbols, shapes, bases,
     n_words, channels, factors, logs, shift, trust, bias_factors, bias_logs,
     group, out,
 ):  # fmt: skip
@@ -201,6 +190,8 @@ def _forward(
 
     Args:
         codes: (probes, length).
+        known: (probes, words), if all probes are whole and their words known; else
+            (0, 0).
         wanted: Only probes of this kind.
         n_letters: The codes below are letters.
         n_codes: The codes below are known.
@@ -221,25 +212,48 @@ def _forward(
         out: (probes,), written.
     """
     length = U(codes.shape[1])
-    p = np.empty((length + ONE - reach) * channels, factors.dtype)
+    n_windows = length + ONE - reach
+    p = np.empty(n_windows * channels, factors.dtype)
+    ready, step = known.reshape(-1), U(known.shape[1])
+    for n in range(U(known.shape[0])):
+        out[n], _ = _terms(
+            ready, n * step, bases, n_words, factors, logs, shift, channels, trust,
+            bias_factors, bias_logs, group[n], ZERO, n_windows, False, p,
+        )  # fmt: skip
     words, paired = words_for(shapes, length)
-    for n in range(U(codes.shape[0])):
+    for n in range(U(known.shape[0]), U(codes.shape[0])):
         kind, first, end = read_kind(codes, n, n_letters, n_codes, pad)
         if kind != wanted:
             continue
         if end < first + reach:
             out[n] = -np.inf
             continue
-        out[n] = _terms(
-            codes, n, n_symbols, shapes, bases, n_words, factors, logs, shift,
-            channels, trust, bias_factors, bias_logs, group[n],
-            first, end + ONE - reach, words, paired, p,
+        write_words(codes, n, n_symbols, shapes, paired, words)
+        out[n], _ = _terms(
+            words, ZERO, bases, n_words, factors, logs, shift, channels, trust,
+            bias_factors, bias_logs, group[n], first, end + ONE - reach, False, p,
         )  # fmt: skip
+
+
+@inline
+def _add_gradient(
+    words, at, bases, n_words, channels, log_sum, total, share, g, first, last, p,
+    to_table, to_bias,
+):  # fmt: skip
+    """Add the gradient of one probe, whose terms are in p."""
+    if log_sum == -np.inf:
+        return
+    scale = p.dtype.type(share / total)
+    if len(to_table):
+        _scatter(words, at, bases, n_words, channels, first, last, scale, p, to_table)
+    if len(to_bias):
+        for i in range(first * channels, last * channels):
+            to_bias[g, i] += scale * p[i]
 
 
 @jit
 def _backward(
-    codes, wanted, n_letters, n_codes, pad, reach, n_symbols, shapes, bases,
+    codes, known, wanted, n_letters, n_codes, pad, reach, n_symbols, shapes, bases,
     n_words, channels, factors, logs, shift, trust, bias_factors, bias_logs,
     group, grad, to_table, to_bias,
 ):  # fmt: skip
@@ -252,30 +266,102 @@ def _backward(
         to_bias: (groups, windows · C).
     """
     length = U(codes.shape[1])
-    p = np.empty((length + ONE - reach) * channels, factors.dtype)
+    n_windows = length + ONE - reach
+    p = np.empty(n_windows * channels, factors.dtype)
+    ready, step = known.reshape(-1), U(known.shape[1])
+    for n in range(U(known.shape[0])):
+        if grad[n] == 0:
+            continue
+        log_sum, total = _terms(
+            ready, n * step, bases, n_words, factors, logs, shift, channels, trust,
+            bias_factors, bias_logs, group[n], ZERO, n_windows, True, p,
+        )  # fmt: skip
+        _add_gradient(
+            ready, n * step, bases, n_words, channels, log_sum, total, grad[n],
+            group[n], ZERO, n_windows, p, to_table, to_bias,
+        )  # fmt: skip
     words, paired = words_for(shapes, length)
-    for n in range(U(codes.shape[0])):
+    for n in range(U(known.shape[0]), U(codes.shape[0])):
         kind, first, end = read_kind(codes, n, n_letters, n_codes, pad)
         if kind != wanted or end < first + reach or grad[n] == 0:
             continue
+        write_words(codes, n, n_symbols, shapes, paired, words)
         last = end + ONE - reach
-        log_sum = _terms(
-            codes, n, n_symbols, shapes, bases, n_words, factors, logs, shift,
-            channels, trust, bias_factors, bias_logs, group[n],
-            first, last, words, paired, p,
+        log_sum, total = _terms(
+            words, ZERO, bases, n_words, factors, logs, shift, channels, trust,
+            bias_factors, bias_logs, group[n], first, last, True, p,
         )  # fmt: skip
-        if log_sum == -np.inf:
+        _add_gradient(
+            words, ZERO, bases, n_words, channels, log_sum, total, grad[n],
+            group[n], first, last, p, to_table, to_bias,
+        )  # fmt: skip
+
+
+# == the common case ==================================================================
+
+
+@jit
+def _forward_plain(words, bases, n_words, n_windows, factors, shift, trust, out, lost):
+    """Do what `_forward` does for two blocks, both strands, known words and no bias.
+
+    Nothing but the look-ups is left in the inner loop, which is twice as fast so.
+
+    Args:
+        words: (probes, words).
+        bases: As in `_forward`, and all others but these.
+        n_words: Words of a table.
+        n_windows: Windows of a probe.
+        factors: Tables.
+        shift: Sum of the logarithms of the largest entries.
+        trust: The least sum that underflow cannot have spoilt.
+        out: (probes,), written where it has not.
+        lost: (probes,), set where it has.
+    """
+    flat, step = words.reshape(-1), U(words.shape[1])
+    first, second = bases[ZERO], bases[ONE]
+    for n in range(U(out.shape[0])):
+        at = n * step
+        forward = reverse = factors.dtype.type(0)
+        for x in range(n_windows):
+            i, j = TWO * flat[at + first + x], TWO * (n_words + flat[at + second + x])
+            forward += factors[i] * factors[j]
+            reverse += factors[i + ONE] * factors[j + ONE]
+        total = forward + reverse
+        if total >= trust:
+            out[n] = math.log(total) + shift
+        else:
+            lost[n] = True
+
+
+@jit
+def _backward_plain(
+    words, bases, n_words, n_windows, factors, trust, grad, to_table, lost
+):  # fmt: skip
+    """Do what `_backward` does in the same case; skip what underflow has spoilt."""
+    flat, step = words.reshape(-1), U(words.shape[1])
+    first, second = bases[ZERO], bases[ONE]
+    p = np.empty(TWO * n_windows, factors.dtype)
+    for n in range(U(grad.shape[0])):
+        at = n * step
+        forward = reverse = factors.dtype.type(0)
+        for x in range(n_windows):
+            i, j = TWO * flat[at + first + x], TWO * (n_words + flat[at + second + x])
+            one, other = factors[i] * factors[j], factors[i + ONE] * factors[j + ONE]
+            p[TWO * x], p[TWO * x + ONE] = one, other
+            forward += one
+            reverse += other
+        total = forward + reverse
+        if total < trust:
+            lost[n] = True
             continue
-        start, stop = first * channels, last * channels
-        scale = grad[n] / _add_up(p, start, stop)
-        for i in range(start, stop):
-            p[i] *= scale
-        if len(to_table):
-            _scatter(words, bases, n_words, channels, first, last, p, to_table)
-        if len(to_bias):
-            g = group[n]
-            for i in range(start, stop):
-                to_bias[g, i] += p[i]
+        scale = grad[n] / total
+        for x in range(n_windows):
+            i, j = TWO * flat[at + first + x], TWO * (n_words + flat[at + second + x])
+            one, other = scale * p[TWO * x], scale * p[TWO * x + ONE]
+            to_table[i] += one
+            to_table[i + ONE] += other
+            to_table[j] += one
+            to_table[j + ONE] += other
 
 
 # == operators ========================================================================
@@ -302,6 +388,32 @@ def _relative(logs: Array, axes: tuple[int, ...]) -> tuple[Array, float]:
     return factors, float(top.sum())
 
 
+class Prepared(NamedTuple):
+    """Arguments of `_forward` and `_backward` that are the same for all probes."""
+
+    wanted: int
+    n_letters: int
+    n_codes: int
+    pad: int
+    reach: Any
+    n_symbols: Any
+    shapes: Array
+    bases: Array
+    n_words: Any
+    channels: Any
+    factors: Array
+    logs: Array
+    shift: float
+    trust: float
+    bias_factors: Array
+    bias_logs: Array
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether `_forward_plain` may do the work, if words are known."""
+        return len(self.bases) == TWO == self.channels and not len(self.bias_logs)
+
+
 def _prepared(
     codes: Tensor,
     letters: Tensor,
@@ -310,11 +422,8 @@ def _prepared(
     layout: Sequence[int],
     pad: int,
     n_codes: int,
-) -> list[tuple[Any, ...]]:
-    """Return the arguments of compiled code for letters and, if any, for other codes.
-
-    They are the same for all probes.
-    """
+) -> list[Prepared]:
+    """Return the arguments for letters and, if there are any, for other codes."""
     length, channels = codes.shape[1], letters.shape[2]
     lays = layouts(layout)
     n_terms = bias.shape[1] * channels
@@ -327,17 +436,114 @@ def _prepared(
         lay = lays[kind]
         logs = array_of(table)
         factors, shift = _relative(logs, (1, 2))
-        numbers = kind, lays[LETTERS].n_symbols, n_codes, pad, U(lay.reach)
-        words = U(lay.n_symbols), lay.shapes, lay.bases(length), U(logs.shape[1])
-        tables = U(channels), factors.reshape(-1), logs.reshape(-1), shift + bias_shift
-        trust = _trust(bias_logs.dtype, n_terms, len(table) + 1)
-        made.append((*numbers, *words, *tables, trust, bias_factors, bias_logs))
+        made.append(
+            Prepared(
+                kind,
+                lays[LETTERS].n_symbols,
+                n_codes,
+                pad,
+                U(lay.reach),
+                U(lay.n_symbols),
+                lay.shapes,
+                lay.bases(length),
+                U(logs.shape[1]),
+                U(channels),
+                factors.reshape(-1),
+                logs.reshape(-1),
+                shift + bias_shift,
+                _trust(bias_logs.dtype, n_terms, len(table) + 1),
+                bias_factors,
+                bias_logs,
+            )
+        )
     return made
+
+
+NO_WORDS = np.empty((0, 0), np.uint16)
+
+
+def _sum(
+    codes: Array, words: Array, groups: Array, prepared: Sequence[Prepared], out: Array
+) -> None:
+    """Write the log sums of probes, with their words where they are known."""
+    for fixed in prepared:
+
+        def arguments(_: int, rows: slice, fixed: Prepared = fixed) -> tuple[Any, ...]:
+            given = codes[rows], words[rows] if len(words) else words
+            return *given, *fixed, groups[rows], out[rows]
+
+        run(_forward, len(codes), arguments)
+
+
+def _sum_plain(codes: Array, words: Array, fixed: Prepared, out: Array) -> None:
+    """Do the same in the common case."""
+    lost = np.zeros(len(codes), np.bool_)
+    n_windows = U(codes.shape[1] + 1) - fixed.reach
+
+    def arguments(_: int, rows: slice) -> tuple[Any, ...]:
+        tables = fixed.bases, fixed.n_words, n_windows, fixed.factors, fixed.shift
+        return words[rows], *tables, fixed.trust, out[rows], lost[rows]
+
+    run(_forward_plain, len(codes), arguments)
+    if lost.any():
+        again = np.empty(np.count_nonzero(lost), out.dtype)
+        _sum(codes[lost], NO_WORDS, np.zeros(len(again), U), [fixed], again)
+        out[lost] = again
+
+
+def _add_up(
+    codes: Array,
+    words: Array,
+    groups: Array,
+    prepared: Sequence[Prepared],
+    grad: Array,
+    to_tables: Sequence[Array],
+    to_bias: Array,
+) -> None:
+    """Add the gradients of probes to those of the tables and of the bias."""
+    for fixed in prepared:
+        to_table = to_tables[fixed.wanted]
+
+        def arguments(
+            thread: int,
+            rows: slice,
+            fixed: Prepared = fixed,
+            to_table: Array = to_table,
+        ) -> tuple[Any, ...]:
+            given = codes[rows], words[rows] if len(words) else words
+            own = to_table[thread], to_bias[thread]
+            return *given, *fixed, groups[rows], grad[rows], *own
+
+        run(_backward, len(codes), arguments)
+
+
+def _add_up_plain(
+    codes: Array,
+    words: Array,
+    fixed: Prepared,
+    grad: Array,
+    to_tables: Sequence[Array],
+    to_bias: Array,
+) -> None:
+    """Do the same in the common case."""
+    lost = np.zeros(len(codes), np.bool_)
+    n_windows = U(codes.shape[1] + 1) - fixed.reach
+
+    def arguments(thread: int, rows: slice) -> tuple[Any, ...]:
+        tables = fixed.bases, fixed.n_words, n_windows, fixed.factors, fixed.trust
+        return words[rows], *tables, grad[rows], to_tables[LETTERS][thread], lost[rows]
+
+    run(_backward_plain, len(codes), arguments)
+    if lost.any():
+        groups = np.zeros(np.count_nonzero(lost), U)
+        rest = codes[lost], NO_WORDS, groups, [fixed], grad[lost]
+        _add_up(*rest, to_tables, to_bias)
 
 
 @torch.library.custom_op("pyprobound::log_sum_words", mutates_args=())
 def log_sum_words(
     codes: Tensor,
+    known: Tensor,
     letters: Tensor,
     others: Tensor,
     bias: Tensor,
@@ -350,6 +556,7 @@ def log_sum_words(
 
     Args:
         codes: (N, L) of any integer type.
+        known: The words (N, words) of letters as int16, or (0, 0).
         letters: Tables (blocks, words, C) of letters.
         others: Tables of all codes, or (0, 0, C).
         bias: (G, W, C), G = 0 for none.
@@ -359,16 +566,13 @@ def log_sum_words(
         n_codes: Number of codes.
     """
     out = letters.new_empty(len(codes))
-    rows_of, sums = array_of(codes), array_of(out)
-    groups = _groups(group, len(codes))
-    for fixed in _prepared(codes, letters, others, bias, layout, pad, n_codes):
-
-        def arguments(
-            _: int, rows: slice, fixed: tuple[Any, ...] = fixed
-        ) -> tuple[Any, ...]:
-            return rows_of[rows], *fixed, groups[rows], sums[rows]
-
-        run(_forward, len(codes), arguments)
+    words = array_of(known).view(np.uint16)
+    prepared = _prepared(codes, letters, others, bias, layout, pad, n_codes)
+    if len(words) and prepared[0].is_plain:
+        _sum_plain(array_of(codes), words, prepared[0], array_of(out))
+    else:
+        groups = _groups(group, len(codes))
+        _sum(array_of(codes), words, groups, prepared, array_of(out))
     return out
 
 
@@ -376,6 +580,7 @@ def log_sum_words(
 def log_sum_words_backward(
     grad: Tensor,
     codes: Tensor,
+    known: Tensor,
     letters: Tensor,
     others: Tensor,
     bias: Tensor,
@@ -392,8 +597,7 @@ def log_sum_words_backward(
         codes: As in `log_sum_words`, and all others but the last.
         wanted: Which of the three gradients are.
     """
-    rows_of, shares = array_of(codes), array_of(grad)
-    groups = _groups(group, len(codes))
+    words, shares = array_of(known).view(np.uint16), array_of(grad)
     n_threads = len(stretches(len(codes)))
     # float64: what thousands of probes add up to is small beside single terms
     to_tables = [
@@ -402,19 +606,13 @@ def log_sum_words_backward(
     ]
     n_rows = len(bias) if wanted[2] else 0
     to_bias = np.zeros((n_threads, n_rows, bias.shape[1] * bias.shape[2]))
-    for fixed in _prepared(codes, letters, others, bias, layout, pad, n_codes):
-        to_table = to_tables[fixed[0]]
-
-        def arguments(
-            thread: int,
-            rows: slice,
-            fixed: tuple[Any, ...] = fixed,
-            to_table: Array = to_table,
-        ) -> tuple[Any, ...]:
-            given = rows_of[rows], *fixed, groups[rows], shares[rows]
-            return *given, to_table[thread], to_bias[thread]
-
-        run(_backward, len(codes), arguments)
+    sums = to_tables, to_bias
+    prepared = _prepared(codes, letters, others, bias, layout, pad, n_codes)
+    if len(words) and prepared[0].is_plain and wanted[0]:
+        _add_up_plain(array_of(codes), words, prepared[0], shares, *sums)
+    else:
+        groups = _groups(group, len(codes))
+        _add_up(array_of(codes), words, groups, prepared, shares, *sums)
     made = [
         torch.from_numpy(total.sum(0)).to(t.dtype).reshape(t.shape if yes else (0,))
         for total, t, yes in zip(
@@ -432,13 +630,13 @@ def _groups(group: Tensor, n_probes: int) -> Array:
 
 
 @log_sum_words.register_fake
-def _(codes, letters, others, bias, group, layout, pad, n_codes):
+def _(codes, known, letters, others, bias, group, layout, pad, n_codes):
     return letters.new_empty(codes.shape[0])
 
 
 @log_sum_words_backward.register_fake
 def _(
-    grad, codes, letters, others, bias, group, layout, pad, n_codes, wanted
+    grad, codes, known, letters, others, bias, group, layout, pad, n_codes, wanted
 ):  # fmt: skip
     return tuple(
         t.new_empty(t.shape if yes else (0,))
@@ -447,24 +645,24 @@ def _(
 
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    codes, letters, others, bias, group, *ctx.fixed = inputs
-    ctx.save_for_backward(codes, letters, others, bias, group)
+    codes, known, letters, others, bias, group, *ctx.fixed = inputs
+    ctx.save_for_backward(codes, known, letters, others, bias, group)
 
 
 def _differentiate(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-    wanted = [bool(needed) for needed in ctx.needs_input_grad[1:4]]
+    wanted = [bool(needed) for needed in ctx.needs_input_grad[2:5]]
     made = log_sum_words_backward(
         grad.contiguous(), *ctx.saved_tensors, *ctx.fixed, wanted
     )
     gradients = [t if yes else None for t, yes in zip(made, wanted, strict=True)]
-    return (None, *gradients, None, None, None, None)
+    return (None, None, *gradients, None, None, None, None)
 
 
 log_sum_words.register_autograd(_differentiate, setup_context=_save)
 
 
 def _save_backward(ctx: Any, inputs: tuple[Any, ...], output: object) -> None:
-    grad, codes, letters, others, bias, group, *ctx.fixed, ctx.wanted = inputs
+    grad, codes, _, letters, others, bias, group, *ctx.fixed, ctx.wanted = inputs
     ctx.save_for_backward(grad, codes, letters, others, bias, group)
 
 
@@ -474,7 +672,7 @@ def _differentiate_again(
 ) -> tuple[Tensor | None, ...]:
     """Return the gradient of Σ direction · gradient, in plain PyTorch."""
     grad, codes, letters, others, bias, group = ctx.saved_tensors
-    needed = [ctx.needs_input_grad[i] for i in (0, 2, 3, 4)]
+    needed = [ctx.needs_input_grad[i] for i in (0, 3, 4, 5)]
     with torch.enable_grad():
         leaves = [t.detach().requires_grad_() for t in (grad, letters, others, bias)]
         tables = leaves[1], leaves[2], leaves[3]
@@ -492,7 +690,7 @@ def _differentiate_again(
         total = torch.stack([(g * direction).sum() for g, (_, direction) in terms])
         second = torch.autograd.grad(total.sum(), leaves, materialize_grads=True)
     made = [t if yes else None for t, yes in zip(second, needed, strict=True)]
-    return (made[0], None, *made[1:], None, None, None, None, None)
+    return (made[0], None, None, *made[1:], None, None, None, None, None)
 
 
 log_sum_words_backward.register_autograd(
@@ -561,7 +759,15 @@ def log_sum_windows(
     if group is None:
         group = seqs.new_zeros(1, dtype=torch.int64)
     sums: Tensor = log_sum_words(
-        seqs, letters, others, added, group, tables.layout(), pad, len(embedding)
+        seqs,
+        tables.known,
+        letters,
+        others,
+        added,
+        group,
+        tables.layout(),
+        pad,
+        len(embedding),
     )
     return sums
 
