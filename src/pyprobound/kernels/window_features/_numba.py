@@ -55,7 +55,7 @@ def _letters_of(fractions: Array) -> Array:
 
 
 @jit
-def _add(codes, weights, columns, fractions, letters, distance, dilation, out):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
+def _add(codes, weights, columns, fractions, letters, distance, dilation, out):
     n_features, channels, size = columns.shape
     n_letters = fractions.shape[1]
     n_windows = weights.shape[2]
@@ -84,7 +84,7 @@ def _add(codes, weights, columns, fractions, letters, distance, dilation, out): 
 
 
 @jit
-def _part(fractions, first, second, feature, distance):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
+def _part(fractions, first, second, feature, distance):
     """Return how much of a feature two codes (or, without a distance, one) are."""
     if not distance:
         return fractions[first, feature]
@@ -94,7 +94,7 @@ def _part(fractions, first, second, feature, distance):  # type: ignore[no-untyp
 
 
 @jit
-def _spread(entries, columns, out, n):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
+def _spread(entries, columns, out, n):
     """Add the entries of a probe to their columns."""
     n_features, channels, size = entries.shape
     for feature in range(np.uint64(n_features)):
@@ -105,7 +105,7 @@ def _spread(entries, columns, out, n):  # type: ignore[no-untyped-def] # noqa: A
 
 
 @jit
-def _gain(entries, feature, part, behind, start, dilation):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
+def _gain(entries, feature, part, behind, start, dilation):
     """Add a part of a stretch of the weights to the entries of a feature."""
     # unsigned: an index that might be negative is checked, and no vector code is made
     at, to = np.uint64(start), np.uint64(feature)
