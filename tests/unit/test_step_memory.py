@@ -135,7 +135,7 @@ def test_a_frozen_mode_is_scored_once_in_a_step(
     fit = with_activities(fit_of(*two_psams()))
     fit.model.freeze()
     fit.psams[0].unfreeze("monomer")
-    optimizer = fit.optimizer(tmp_path, epochs=3)
+    optimizer = fit.optimizer(tmp_path, epochs=3, optimizer=torch.optim.LBFGS)
     counts = counted(monkeypatch)
     optimizer.train_until_convergence()
     assert counts["a", True] > 10
