@@ -153,14 +153,18 @@ def test_the_windows_of_frozen_modes_serve_a_trained_spacing(
     fit.model.freeze()
     fit.dimer.spacing.unfreeze()
     counts = counted(monkeypatch)
-    fit.optimizer(next(folders), epochs=2).train_until_convergence()
+    fit.optimizer(
+        next(folders), epochs=2, optimizer=torch.optim.LBFGS
+    ).train_until_convergence()
     # once for the mode's own score, once for the windows
     assert counts["a", False] <= 2
     assert counts["b", False] <= 2
     few = Counter(counts)
     set_memory_budget(1)
     try:
-        fit.optimizer(next(folders), epochs=2).train_until_convergence()
+        fit.optimizer(
+            next(folders), epochs=2, optimizer=torch.optim.LBFGS
+        ).train_until_convergence()
     finally:
         set_memory_budget(None)
     assert counts["a", False] > few["a", False] + 10  # there was no room for windows
