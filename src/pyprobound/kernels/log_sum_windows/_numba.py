@@ -67,6 +67,14 @@ def _multiply(words, at, bases, table, n_words, channels, first, last, p):
     step = n_words * channels
     for block in range(U(bases.shape[0])):
         entries, base = block * step, at + bases[block]
+        if channels == TWO:  # a loop over two channels would take longer than they do
+            for x in range(first, last):
+                entry = entries + TWO * words[base + x]
+                one, other = table[entry], table[entry + ONE]
+                if block > ZERO:
+                    one, other = one * p[TWO * x], other * p[TWO * x + ONE]
+                p[TWO * x], p[TWO * x + ONE] = one, other
+            continue
         for x in range(first, last):
             entry = entries + channels * words[base + x]
             for c in range(channels):
@@ -118,6 +126,12 @@ def _scatter(words, at, bases, n_words, channels, first, last, scale, p, table):
         return
     for block in range(n_blocks):
         entries, base = block * step, at + bases[block]
+        if channels == TWO:
+            for x in range(first, last):
+                entry = entries + TWO * words[base + x]
+                table[entry] += scale * p[TWO * x]
+                table[entry + ONE] += scale * p[TWO * x + ONE]
+            continue
         for x in range(first, last):
             entry = entries + channels * words[base + x]
             for c in range(channels):
