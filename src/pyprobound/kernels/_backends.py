@@ -10,8 +10,6 @@ named in one warning, and the reference does its work.
 """
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib import import_module
 from types import ModuleType
@@ -145,13 +143,3 @@ def _name_for(asked: Backend, device: torch.device, n_scores: int) -> str:
     if asked == "triton" and on_cpu and os.environ.get(INTERPRET_VARIABLE) != "1":
         return "reference"
     return asked
-
-
-@contextmanager
-def forgiving() -> Iterator[None]:
-    """Forget, at the end, which implementations could not be loaded (for tests)."""
-    before = set(_state.broken)
-    try:
-        yield
-    finally:
-        _state.broken = before
