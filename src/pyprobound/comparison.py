@@ -102,7 +102,8 @@ class Comparison:
 
     def frame(self) -> pd.DataFrame:
         """Return the rows as a table, the columns named as the attributes of a row."""
-        return pd.DataFrame([asdict(row) for row in self.rows])
+        frame = pd.DataFrame([asdict(row) for row in self.rows])
+        return frame.astype({"parameters": "Int64"})
 
 
 def compare(
@@ -137,12 +138,40 @@ def compare(
         on_candidate: Called after each candidate with the comparison so far.
 
     Raises:
-        ValueError: There is no candidate or no table, or the tables cannot be split.
+        ValueError: There is no candidate or no table, or the tables cannot be divided.
     """
-    if not candidates or not tables:
-        msg = "a comparison needs at least one candidate and one table"
+    if not tables:
+        msg = "a comparison needs at least one table"
         raise PyProBoundError(msg)
     splits = split_by_sequence(tables, held_out, folds, sample, seed)
+    return compare_on_splits(
+        candidates, splits, seed=seed, fit=fit, on_candidate=on_candidate
+    )
+
+
+def compare_on_splits(
+    candidates: Mapping[str, Build],
+    splits: Sequence[Split],
+    *,
+    seed: int = 0,
+    fit: Fit | None = None,
+    on_candidate: Callable[[Comparison], None] | None = None,
+) -> Comparison:
+    """Compare models as `compare` does, on divisions that are already made.
+
+    Args:
+        candidates: See `compare`, here and below.
+        splits: What is fitted and what is held out, one for each fold.
+        seed: Of each candidate's random numbers.
+        fit: Fits a model.
+        on_candidate: Called after each candidate.
+
+    Raises:
+        ValueError: There is no candidate.
+    """
+    if not candidates:
+        msg = "a comparison needs at least one candidate"
+        raise PyProBoundError(msg)
     pool = _Pool.of(splits)
     trials: list[_Trial] = []
     for name, build in candidates.items():

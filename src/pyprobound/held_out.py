@@ -17,7 +17,9 @@ from pyprobound._distinct import repeats_of
 from pyprobound.errors import PyProBoundError
 from pyprobound.table import CountTable, sample_dataframe
 
-UNUSED, ALWAYS_TRAINED = -2, -1
+_UNUSED, _ALWAYS_TRAINED = -2, -1
+_STRETCH = 50
+_MOST_STRETCHES = 128
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,7 @@ def split_by_sequence(
         own = [labels[numbers] for numbers in sequences]
         split = Split(
             tables,
-            [(label != fold) & (label != UNUSED) for label in own],
+            [(label != fold) & (label != _UNUSED) for label in own],
             [label == fold for label in own],
             sequences,
         )
@@ -136,15 +138,26 @@ def _labels(
         for end, column in zip(ends, (0, -1), strict=True):
             end.index_add_(0, numbers, table.target[:, column].cpu().double())
     rest = pd.DataFrame(ends.T.numpy())
-    labels = torch.full((n_sequences,), UNUSED)
+    labels = torch.full((n_sequences,), _UNUSED)
     if sample is not None and sample < n_sequences:
-        rest, _ = sample_dataframe(rest, sample / n_sequences, seed)
+        rest, _ = _drawn(rest, sample / n_sequences, seed)
     for fold in range(folds):
         part = held_out if folds == 1 else 1 / (folds - fold)
-        drawn, rest = sample_dataframe(rest, part, seed)
+        drawn, rest = _drawn(rest, part, seed)
         labels[torch.from_numpy(drawn.index.to_numpy().copy())] = fold
-    labels[torch.from_numpy(rest.index.to_numpy().copy())] = ALWAYS_TRAINED
+    labels[torch.from_numpy(rest.index.to_numpy().copy())] = _ALWAYS_TRAINED
     return labels
+
+
+def _drawn(
+    ends: pd.DataFrame, part: float, seed: int
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Draw a part of the sequences, evenly by enrichment, and return the rest as well.
+
+    Stretches are long enough for chance to have a say in each of them.
+    """
+    n_stretches = min(_MOST_STRETCHES, max(1, len(ends) // _STRETCH))
+    return sample_dataframe(ends, part, seed, n_stretches)
 
 
 def _check(split: Split) -> None:

@@ -5,6 +5,7 @@
     result.json    parameters, losses, versions (truth.json of a simulation)
     log.jsonl      one JSON object per evaluation of a fit
     log.txt        the fit's own words
+    select.tsv     the candidates of a selection, and select.json
 
 config.toml and model.pt are enough to score with.
 """
@@ -12,7 +13,7 @@ config.toml and model.pt are enough to score with.
 import json
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,7 +40,9 @@ RESULT = "result.json"
 TRUTH = "truth.json"
 EVENTS = "log.jsonl"
 LOG = "log.txt"
-_OURS = (CONFIG, MODEL, RESULT, TRUTH, EVENTS, LOG)
+CANDIDATES = "select.tsv"
+SELECTION = "select.json"
+_OURS = (CONFIG, MODEL, RESULT, TRUTH, EVENTS, LOG, CANDIDATES, SELECTION)
 
 
 @dataclass(frozen=True)
@@ -83,6 +86,16 @@ class RunDirectory:
         return self.path / LOG
 
     @property
+    def candidates(self) -> Path:
+        """The table of the candidates of a selection."""
+        return self.path / CANDIDATES
+
+    @property
+    def selection(self) -> Path:
+        """The same, and how they were compared."""
+        return self.path / SELECTION
+
+    @property
     def names(self) -> list[str]:
         """The names of the files that are there."""
         return [name for name in _OURS if (self.path / name).exists()]
@@ -116,8 +129,11 @@ class RunDirectory:
             )
             raise PyProBoundError(msg)
 
-    def create(self) -> None:
+    def create(self, *, keep: Collection[str] = ()) -> None:
         """Make the folder, without the files of an earlier run.
+
+        Args:
+            keep: The names of files that stay.
 
         Raises:
             PyProBoundError: It cannot be made.
@@ -125,6 +141,8 @@ class RunDirectory:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             for name in _OURS:
+                if name in keep:
+                    continue
                 (self.path / name).unlink(missing_ok=True)
         except OSError as error:
             reason = error.strerror or error

@@ -57,15 +57,25 @@ def drawn(
     energies: Sequence[Tensor],
     log_activities: Sequence[float],
     *,
-    n_probes: int = 3000,
-    reads: int = 20_000,
+    offset: int | None = None,
+    n_probes: int = 600,
+    reads: int = 12_000,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Counts of a truth with these motifs, beside non-specific binding."""
+    """Counts of a truth with these motifs, beside non-specific binding.
+
+    Args:
+        energies: Of each motif.
+        log_activities: Of non-specific binding, the motifs, and the dimer if any.
+        offset: Of the second motif to the first in a dimer on one strand.
+        n_probes: Different probes.
+        reads: Of each round.
+        seed: Of the random numbers.
+    """
     frame = pd.DataFrame(np.ones((n_probes, 2)), random_texts(n_probes, 12, seed))
     table = CountTable(frame, DNA)
     sizes = [each.shape[1] for each in energies]
-    truth = model_of([table], sizes=sizes)
+    truth = model_of([table], sizes=sizes, dimer=offset is not None)
     (experiment,) = truth.components()
     assert isinstance(experiment, Experiment)
     _, selected = experiment.components()
@@ -73,6 +83,12 @@ def drawn(
     for part, value in zip(aggregate.components(), log_activities, strict=True):
         with torch.no_grad():
             part.log_activity.fill_(value)
+        if isinstance(part.binding, Cooperativity):
+            values = part.binding.spacing.log_spacing
+            with torch.no_grad():
+                values.fill_(-8.0)
+                values[0, values.shape[1] // 2 + (offset or 0)] = 0.0
+            continue
         psam = part.binding.chain[-1].layer_spec
         if isinstance(psam, PSAM):
             set_energies(psam, energies[int(psam.name[-1])])

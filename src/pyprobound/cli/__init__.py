@@ -1,7 +1,7 @@
-"""The command: fit a model, score sequences with it, simulate experiments.
+"""The command: fit a model, choose one, score with it, simulate experiments.
 
     pyprobound fit CONFIG.toml        pyprobound score MODEL SEQS
-    pyprobound simulate TRUTH.toml
+    pyprobound select CONFIG.toml     pyprobound simulate TRUTH.toml
 
 Bad input is one line on standard error and exit code 2. What a command needs is
 imported when it runs, so that `--help` is quick.
@@ -105,7 +105,7 @@ def fit(
 
     The run directory gets the model (model.pt), the configuration with every default
     filled in, parameters and losses (result.json) and a log (log.jsonl). Ctrl-C keeps
-    the best model so far.
+    the best model so far. With [select], the model is chosen first: pyprobound select.
 
     \b
     Examples:
@@ -113,10 +113,65 @@ def fit(
         pyprobound fit bcd.toml -o runs/seed3 --seed 3
     """  # noqa: D301 the backspace keeps the lines of the help as they are
     with _told():
-        from pyprobound.cli._fit import FitOptions, run_fit
+        from pyprobound.cli._fit import FitOptions
+        from pyprobound.cli._select import run_fit_or_select
 
         options = FitOptions(config, output, seed, quiet=quiet, force=force)
-        code = run_fit(options)
+        code = run_fit_or_select(options)
+    raise typer.Exit(code)
+
+
+@app.command()
+def select(
+    config: Annotated[
+        Path,
+        typer.Argument(metavar="CONFIG.toml", help="What to choose from, and by what."),
+    ],
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "-o",
+            "--output",
+            metavar="DIR",
+            help="Run directory; by default the configuration's, or CONFIG.run.",
+        ),
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(min=0, help="Random seed, instead of the file's.")
+    ] = None,
+    quiet: Annotated[
+        bool, typer.Option("-q", "--quiet", help="Print nothing but errors.")
+    ] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace the run in a directory in use.")
+    ] = False,
+) -> None:
+    """Choose a model by held-out probes, then fit it.
+
+    The configuration is that of a fit, with what to choose from:
+
+    \b
+        [select]
+        sizes = [8, 10, 12]
+        symmetry = ["none", "palindrome"]
+        flank_lengths = [0, 5]
+
+    Each combination is fitted to a part of the probes and judged by the others. The
+    simplest one within one standard error of the best is then fitted to all probes, as
+    `pyprobound fit` does. Without [select], sizes, symmetry, dimers and the number of
+    motifs are varied; see docs/select.md. Ctrl-C keeps the table so far.
+
+    \b
+    Examples:
+        pyprobound select bcd.toml
+        pyprobound select bcd.toml -o runs/chosen --seed 3
+    """  # noqa: D301 the backspace keeps the lines of the help as they are
+    with _told():
+        from pyprobound.cli._fit import FitOptions
+        from pyprobound.cli._select import run_select
+
+        options = FitOptions(config, output, seed, quiet=quiet, force=force)
+        code = run_select(options)
     raise typer.Exit(code)
 
 

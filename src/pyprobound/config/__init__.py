@@ -24,6 +24,7 @@ from pyprobound.config._schema import (
     DimerSection,
     ExperimentSection,
     ModeSection,
+    OptimizerSection,
     RoundSection,
     SelectSection,
 )
@@ -41,6 +42,7 @@ __all__ = [
     "Document",
     "ExperimentSection",
     "ModeSection",
+    "OptimizerSection",
     "ProbeLengths",
     "Probes",
     "RoundSection",
