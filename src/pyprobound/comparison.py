@@ -25,7 +25,7 @@ import math
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import TypeAlias
 
@@ -102,7 +102,8 @@ class Comparison:
 
     def frame(self) -> pd.DataFrame:
         """Return the rows as a table, the columns named as the attributes of a row."""
-        frame = pd.DataFrame([asdict(row) for row in self.rows])
+        columns = [each.name for each in fields(Row)]
+        frame = pd.DataFrame([asdict(row) for row in self.rows], columns=columns)
         return frame.astype({"parameters": "Int64"})
 
 
@@ -247,7 +248,7 @@ class _Fold:
 def _fitted(build: Build, fit: Fit, split: Split, seed: int) -> _Fold:
     train = split.train_tables()
     # of its own, so that a candidate's result does not depend on those before it
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(range(torch.cuda.device_count())):
         torch.manual_seed(seed)
         model = build(train)
         fit(model, train)

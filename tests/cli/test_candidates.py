@@ -11,6 +11,7 @@ from pyprobound.config import (
     candidates_of,
     read_config,
     select_section,
+    to_toml,
 )
 from pyprobound.errors import ConfigError
 
@@ -177,6 +178,18 @@ def test_without_options_sizes_symmetry_modes_and_dimers_vary(
     found = names(candidates(tmp_path, text))
     assert "tf.size=10 co.size=7 symmetry=none n_modes=2 dimer=yes" in found
     assert len(found) == 3 * 2 * 3
+
+
+def test_true_stands_for_a_section_without_options(tmp_path: Path) -> None:
+    assert len(candidates(tmp_path, "select = true\n" + ONE)) == 6
+
+
+def test_a_section_is_written_as_it_is_read(tmp_path: Path) -> None:
+    text = ONE + "[select]\nsizes = [4, 5]\nsymmetry = { tf = 'none' }\n"
+    found = candidates(tmp_path, text)
+    config = read_config(tmp_path / "fit.toml").config
+    again = to_toml(config.model_dump(exclude_none=True))
+    assert names(candidates(tmp_path, again)) == names(found)
 
 
 def test_motifs_that_cannot_be_palindromes_are_not_asked_to_be(tmp_path: Path) -> None:

@@ -1,14 +1,17 @@
 """Candidates are told apart by held-out sequences; the right model wins."""
 
+import io
 import math
+import tempfile
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
-from pyprobound import CountTable, Experiment, Mode, MultiExperimentLoss
+from pyprobound import CountTable, Experiment, Mode, MultiExperimentLoss, Optimizer
 from pyprobound.comparison import Build, Comparison, compare
 from pyprobound.held_out import split_by_sequence
 from pyprobound.layers import NonSpecific
@@ -61,15 +64,12 @@ def test_right_number_of_modes_wins() -> None:
 
 
 def test_a_dimer_wins_where_there_is_one() -> None:
-    dimers = {
-        "without": build(sizes=[3, 3]),
-        "with": build(sizes=[3, 3], dimer=True),
-    }
-    energies = [motif("TGA", seed=1), motif("CCT", seed=2)]
-    alone = CountTable(drawn(energies, [0.0, 1.0, 1.0]), DNA)
-    together = drawn(energies, [0.0, 0.0, 0.0, 3.0], offset=5)
+    dimers = {"without": build(sizes=[4]), "with": build(sizes=[4], dimer=True)}
+    energies = [motif("TGAC", seed=1)]
+    alone = CountTable(drawn(energies, [0.0, 2.0]), DNA)
+    together = CountTable(drawn(energies, [0.0, 0.0, 4.0], offset=5), DNA)
     assert compare(dimers, [alone]).chosen == "without"
-    assert compare(dimers, [CountTable(together, DNA)]).chosen == "with"
+    assert compare(dimers, [together]).chosen == "with"
 
 
 # --- loss and errors ---------------------------------------------------------------
@@ -245,11 +245,25 @@ def test_interruption_is_none_of_the_failures() -> None:
         compare({"a": nonspecific(0.1)}, [table], fit=interrupted)
 
 
-def test_result_does_not_depend_on_the_candidates_before_it() -> None:
+def test_result_does_not_depend_on_the_candidates_before_it(tmp_path: Path) -> None:
     table = CountTable(drawn([motif("TGA", seed=1)], [0.0, 2.0], n_probes=300), DNA)
+
+    def briefly(model: MultiExperimentLoss, tables: list[CountTable]) -> None:
+        folder = tempfile.mkdtemp(dir=tmp_path)
+        Optimizer(
+            model,
+            tables,
+            epochs=1,
+            optimizer=torch.optim.Adam,
+            checkpoint=Path(folder) / "model.pt",
+            output=io.StringIO(),
+        ).train_simultaneous()
+
     state = torch.random.get_rng_state()
-    alone = compare({"a": build(sizes=[3])}, [table]).rows[0]
-    after = compare({"b": build(sizes=[2]), "a": build(sizes=[3])}, [table]).rows[1]
+    two, three = ({str(size): build(sizes=[size])} for size in (2, 3))
+    alone = compare(three, [table], fit=briefly).rows[0]
+    after = compare(two | three, [table], fit=briefly).rows[1]
+    assert alone.failure is None
     assert alone.held_out_loss == after.held_out_loss
     assert torch.equal(torch.random.get_rng_state(), state)
 
@@ -268,6 +282,12 @@ def test_flanks_that_a_model_scores_are_scored_in_the_held_out_part() -> None:
     loss = costs(counts, 0.3).sum() / counts.sum()
     assert found.rows[0].held_out_loss == pytest.approx(loss, rel=1e-12)
     assert table.left_flank_length == 0
+
+
+def test_table_of_no_candidates_has_its_columns() -> None:
+    frame = Comparison([]).frame()
+    assert len(frame) == 0
+    assert list(frame)[:2] == ["candidate", "parameters"]
 
 
 def test_a_comparison_needs_candidates_and_tables() -> None:

@@ -106,6 +106,7 @@ def _fit_chosen(selection: Selection, chosen: str, options: FitOptions) -> int:
     run = selection.run
     (document,) = (x.document for x in selection.candidates if x.name == chosen)
     run.write_config(document)
+    selection.splits = ()  # the fit reads the tables again: once in memory is enough
     plain = replace(
         options,
         config=run.config,
