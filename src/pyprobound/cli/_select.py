@@ -155,7 +155,6 @@ def _without_validation(document: Document) -> Document:
 def _splits(
     document: Document, section: SelectSection, tables: Sequence[CountTable]
 ) -> list[Split]:
-    assert section.held_out is not None
     assert section.seed is not None
     try:
         return split_by_sequence(

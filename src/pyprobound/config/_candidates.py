@@ -20,7 +20,6 @@ from pyprobound.config._tables import make_alphabet
 from pyprobound.errors import ConfigError
 
 _STEP = 2  # positions by which the default candidates differ
-_HELD_OUT = 0.2
 
 Value = TypeVar("Value", int, str, bool)
 
@@ -50,18 +49,17 @@ _Option = Sequence[_Choice]
 
 
 def select_section(document: Document) -> SelectSection:
-    """Return how candidates are compared, every default filled in.
+    """Return how candidates are compared, its seed filled in.
 
     Raises:
         ConfigError: Keys contradict each other.
     """
     section = document.config.select or SelectSection()
-    if section.folds > 1 and section.held_out is not None:
+    if section.folds > 1 and "held_out" in section.model_fields_set:
         rule = f"{section.folds} folds hold out all in turn; keep one of the two"
         raise document.error(("select", "held_out"), rule)
-    held_out = _HELD_OUT if section.held_out is None else section.held_out
     seed = document.config.seed if section.seed is None else section.seed
-    return section.model_copy(update={"held_out": held_out, "seed": seed})
+    return section.model_copy(update={"seed": seed})
 
 
 def candidates_of(document: Document, probes: Sequence[Probes]) -> list[Candidate]:

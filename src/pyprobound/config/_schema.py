@@ -266,7 +266,7 @@ class SelectSection(Section):
     n_modes: _SomePositive | None = None
     dimer: _Switches | None = None
     saturation: _Switches | None = None
-    held_out: Part | None = None
+    held_out: Part = 0.2
     folds: Positive = 1
     sample: Positive | None = None
     max_candidates: Positive = 32
