@@ -1,0 +1,72 @@
+"""Reading the count tables that a file of the Java program names."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from pyprobound.alphabets import Alphabet
+from pyprobound.probound._files import Document
+from pyprobound.table import CountTable, get_dataframe
+
+
+def read_table(
+    document: Document,
+    index: int,
+    alphabet: Alphabet,
+    flank: int,
+) -> CountTable:
+    """Return a count table, the columns in the likelihood only.
+
+    Args:
+        document: What names it; relative paths begin beside the file.
+        index: Which one.
+        alphabet: What its probes are written in.
+        flank: Letters of either flank that are scored.
+
+    Raises:
+        InputError: It cannot be read, or is not as it is described.
+    """
+    settings = document.content.model_settings.count_table[index]
+    where = f"modelSettings.countTable[{index}]"
+    if settings.input_file_type not in ("tsv", "tsv.gz"):
+        rule = f"inputFileType {settings.input_file_type!r} is not read; count first"
+        raise document.error(f"{where}: {rule}, and give a tsv")
+    path = document.folder / settings.count_table_file
+    frame = get_dataframe([str(path)])
+    if frame.shape[1] != settings.n_columns:
+        rule = f"{path} has {frame.shape[1]} columns of counts, not nColumns"
+        raise document.error(f"{where}: {rule} {settings.n_columns}")
+    frame = _transliterated(
+        frame, settings.transliterate.from_, settings.transliterate.to
+    )
+    _check_lengths(document, where, path, frame, settings.variable_region_length)
+    return CountTable(
+        frame[[frame.columns[i] for i in settings.columns]],
+        alphabet,
+        left_flank=settings.left_flank,
+        right_flank=settings.right_flank,
+        left_flank_length=flank,
+        right_flank_length=flank,
+    )
+
+
+def _transliterated(
+    frame: pd.DataFrame, found: list[str], wanted: list[str]
+) -> pd.DataFrame:
+    if not found:
+        return frame
+    probes = pd.Series(frame.index)
+    for before, after in zip(found, wanted, strict=False):
+        probes = probes.str.replace(before, after, regex=True)
+    return frame.set_axis(pd.Index(probes), axis=0)
+
+
+def _check_lengths(
+    document: Document, where: str, path: Path, frame: pd.DataFrame, length: int
+) -> None:
+    lengths = frame.index.str.len()
+    wrong = lengths != length
+    if bool(wrong.any()):
+        first = str(frame.index[int(wrong.argmax())])
+        rule = f"{path}: probe {first!r} has {len(first)} letters, not"
+        raise document.error(f"{where}: {rule} variableRegionLength {length}")
