@@ -206,7 +206,7 @@ def test_consensus_agrees() -> None:
 def test_training_takes_the_same_steps(name: str) -> None:
     document = read(DATA / "train" / f"{name}.builder.json")
     steps: list[Trained] = []
-    train(document, on_step=steps.append)
+    train(document, procedure="probound", on_step=steps.append)
     wanted = json.loads((DATA / "train" / f"{name}.trace.json").read_text())
     assert [each.name for each in steps] == [each["fitName"] for each in wanted]
     for step, known in zip(steps, wanted, strict=True):

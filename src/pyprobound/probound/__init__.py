@@ -21,14 +21,16 @@ from pyprobound.probound._objective import (
 from pyprobound.probound._open import FileModel, build, numbers_of
 from pyprobound.probound._scoring import ScoringMode, ScoringModel, scoring_model
 from pyprobound.probound._start import start_values
-from pyprobound.probound._train import Trained, train
+from pyprobound.probound._train import Procedure, Trained, train
 from pyprobound.probound._transforms import consensus, in_mismatch_gauge
+from pyprobound.probound._write import to_json, write_models
 
 __all__ = [
     "Coefficients",
     "Document",
     "FileModel",
     "ProBoundLoss",
+    "Procedure",
     "ScoringMode",
     "ScoringModel",
     "Trained",
@@ -42,6 +44,8 @@ __all__ = [
     "read",
     "scoring_model",
     "start_values",
+    "to_json",
     "train",
     "value_of",
+    "write_models",
 ]

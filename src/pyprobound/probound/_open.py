@@ -1,7 +1,8 @@
 """From a file to a model that can be evaluated or fitted."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -40,10 +41,29 @@ class FileModel:
         """The numbers of the file, as a function of the parameters."""
         return self.loss.numbers
 
-    def read_tables(self) -> list[CountTable]:
-        """Read the count tables, and tell the loss of their reads."""
+    def read_tables(
+        self, paths: Sequence[str | Path] | None = None
+    ) -> list[CountTable]:
+        """Read the count tables, and tell the loss of their reads.
+
+        Args:
+            paths: Where they are; by default where the file says.
+
+        Raises:
+            InputError: There are too few or too many, one cannot be read, or is not
+                as the file describes it.
+        """
+        if paths is not None and len(paths) != len(self.flanks):
+            rule = f"has {len(self.flanks)} count tables, but {len(paths)} are given"
+            raise self.document.error(rule)
         tables = [
-            read_table(self.document, index, self.alphabet, flank)
+            read_table(
+                self.document,
+                index,
+                self.alphabet,
+                flank,
+                path=None if paths is None else Path(paths[index]),
+            )
             for index, flank in enumerate(self.flanks)
         ]
         self.loss.know(tables)

@@ -14,6 +14,7 @@ def read_table(
     index: int,
     alphabet: Alphabet,
     flank: int,
+    path: Path | None = None,
 ) -> CountTable:
     """Return a count table, the columns in the likelihood only.
 
@@ -22,6 +23,7 @@ def read_table(
         index: Which one.
         alphabet: What its probes are written in.
         flank: Letters of either flank that are scored.
+        path: Where it is, if not where the document says.
 
     Raises:
         InputError: It cannot be read, or is not as it is described.
@@ -31,7 +33,8 @@ def read_table(
     if settings.input_file_type not in ("tsv", "tsv.gz"):
         rule = f"inputFileType {settings.input_file_type!r} is not read; count first"
         raise document.error(f"{where}: {rule}, and give a tsv")
-    path = document.folder / settings.count_table_file
+    if path is None:
+        path = found_path(document, settings.count_table_file)
     frame = get_dataframe([str(path)])
     if frame.shape[1] != settings.n_columns:
         rule = f"{path} has {frame.shape[1]} columns of counts, not nColumns"
@@ -48,6 +51,13 @@ def read_table(
         left_flank_length=flank,
         right_flank_length=flank,
     )
+
+
+def found_path(document: Document, name: str) -> Path:
+    """Return where a table is: beside the document, by its path or its name alone."""
+    wanted = document.folder / name
+    beside = document.folder / Path(name).name
+    return wanted if wanted.exists() or not beside.exists() else beside
 
 
 def _transliterated(

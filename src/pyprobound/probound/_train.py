@@ -1,18 +1,26 @@
-"""The training procedure of the Java program, step by step, by our minimiser."""
+"""Fitting a configuration: component by component, then all of them together.
+
+"probound" takes the steps of the Java program, with its start values, its freezing and
+an objective that has a pseudocount for what is being fitted alone. "engine" takes the
+same components in the same order, but begins a mode from the best of several starts,
+centres every motif that is free to move, and keeps one objective throughout.
+"""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
 
 import torch
 
 from pyprobound.probound._coefficients import Coefficients
 from pyprobound.probound._files import Document
-from pyprobound.probound._minimise import minimise
+from pyprobound.probound._minimise import EXACT, minimise
 from pyprobound.probound._objective import Active, Value, value_of
 from pyprobound.probound._open import FileModel, build
-from pyprobound.probound._schema import ModelSettings
+from pyprobound.probound._schema import ModeConstraints, ModelSettings
 from pyprobound.probound._start import SUBDOMINANT, Expectation, start_values
 from pyprobound.probound._variants import (
     Edit,
@@ -22,7 +30,19 @@ from pyprobound.probound._variants import (
     bounds_of,
     edited,
 )
-from pyprobound.table import CountTable
+from pyprobound.table import CountBatch, CountTable
+
+Procedure = Literal["engine", "probound"]
+
+MOST_PROBES = 20_000
+"""Probes on which starts are tried."""
+
+STARTS = 3
+ROUGH = 1e-5
+"""The predicted decrease per read that ends a trial."""
+
+GOOD = 1e-8
+"""The predicted decrease per read that ends a fit of the engine's."""
 
 Component = tuple[str, int]
 """("mode" | "interaction" | "saturation" | "kinetics", index)."""
@@ -67,16 +87,20 @@ class Trained:
 def train(
     document: Document,
     *,
+    procedure: Procedure = "engine",
     seed: int = 0,
     dtype: torch.dtype = torch.float64,
+    tables: Sequence[str | Path] | None = None,
     on_step: Callable[[Trained], None] | None = None,
 ) -> Trained:
-    """Fit a configuration by the steps of the Java program.
+    """Fit a configuration.
 
     Args:
         document: The configuration.
+        procedure: "probound" for the steps of the Java program.
         seed: Of the start values, where they are not given.
         dtype: Of the model while it is fitted.
+        tables: Count tables, instead of those that the configuration names.
         on_step: Called after every step.
 
     Returns:
@@ -85,7 +109,22 @@ def train(
     Raises:
         InputError: The configuration, or a table, is not as it must be.
     """
-    return _Training(document, seed, dtype, on_step).run()
+    options = _Options(procedure, seed, dtype, on_step)
+    return _Training(document, options, tables).run()
+
+
+@dataclass(frozen=True)
+class _Options:
+    """The arguments of `train`."""
+
+    procedure: Procedure
+    seed: int
+    dtype: torch.dtype
+    on_step: Callable[[Trained], None] | None
+
+    @property
+    def is_engine(self) -> bool:
+        return self.procedure == "engine"
 
 
 class _Training:
@@ -94,11 +133,10 @@ class _Training:
     def __init__(
         self,
         document: Document,
-        seed: int,
-        dtype: torch.dtype,
-        on_step: Callable[[Trained], None] | None,
+        options: _Options,
+        tables: Sequence[str | Path] | None,
     ) -> None:
-        self._document, self._dtype, self._on_step = document, dtype, on_step
+        self._document, self._options = document, options
         self._constraints = document.content.model_fitting_constraints
         settings = document.content.model_settings
         hidden = {"include_component": False}
@@ -113,9 +151,9 @@ class _Training:
                 ],
             }
         )
-        self._state = State(settings, start_values(document, seed))
-        whole = build(document, self._state.numbers, dtype)
-        self._tables: list[CountTable] = whole.read_tables()
+        self._state = State(settings, start_values(document, options.seed))
+        whole = build(document, self._state.numbers, options.dtype)
+        self._tables: list[CountTable] = whole.read_tables(tables)
         self._levels: dict[Component, int] = {}
         self._stage = ""
         self._passes = 0.0
@@ -180,7 +218,10 @@ class _Training:
             self._desaturate(index)
         level = self._highest(kind, index)
         self._levels[kind, index] = level
-        self._fit(f"{self._stage}-0-h", self._depths())
+        if not self._options.is_engine:
+            self._fit(f"{self._stage}-0-h", self._depths())
+        elif kind == "mode":
+            self._choose_start(index)
         self._fit(f"{self._stage}-1-f{level}", self._only(kind, index))
         if kind == "mode":
             self._vary(index)
@@ -275,6 +316,28 @@ class _Training:
         if not self._state.value < before.value:
             self._state, self._levels = before, levels
 
+    def _choose_start(self, mode: int) -> None:
+        """Begin a mode from the best of several starts, tried on some probes."""
+        seeds = self._document.content.model_seeding.binding_modes
+        seed = seeds[mode] if mode < len(seeds) else None
+        given = seed and (seed.mononucleotide_iupac or seed.mononucleotide_string)
+        if given or self._state.settings.binding_modes[mode].size <= 1:
+            return
+        self._follow(self._built(self._state))
+        tables = [_sampled(table, self._options.seed) for table in self._tables]
+        active = self._only("mode", mode)
+        best = self._state
+        for number in range(STARTS):
+            trial = _copied(self._state)
+            if number:
+                drawn = start_values(self._document, self._options.seed + number)
+                trial.numbers.modes[mode].letters[...] = drawn.modes[mode].letters
+            trial, found = self._minimised(trial, tables, active, ROUGH, most_steps=30)
+            self._passes += found.passes * _part(tables, self._tables)
+            if trial.value < best.value:
+                best = trial
+        self._state = replace(best, value=math.inf)
+
     # --- variants ------------------------------------------------------------------
 
     def _vary(self, mode: int) -> None:
@@ -284,14 +347,15 @@ class _Training:
         tried = {shape}
         best, number = _copied(self._state), 0
         threshold = self._document.content.optimizer_setting.likelihood_threshold
-        self._fit(f"{self._stage}-2-variation{number}", self._only("mode", mode))
+        if not self._options.is_engine:
+            self._fit(f"{self._stage}-2-variation{number}", self._only("mode", mode))
         if self._state.value < best.value - threshold:
             best = _copied(self._state)
-        if constraints.symmetry_string != "null":
+        if constraints.symmetry_string != "null" or settings.size == 0:
             self._state = best
             return
         bounds = bounds_of(self._state.settings, constraints)
-        for flags in Flags.stages(constraints):
+        for flags in self._stages(constraints):
             while True:
                 letters = best.numbers.modes[mode].letters
                 offered = (
@@ -309,6 +373,13 @@ class _Training:
                     if self._state.value < best.value - threshold:
                         best, shape = _copied(self._state), origin.edited(edit)
         self._state = best
+
+    def _stages(self, constraints: ModeConstraints) -> list[Flags]:
+        """Return what is tried; the engine centres motifs, asked or not."""
+        stages = Flags.stages(constraints)
+        if self._options.is_engine:
+            stages[0] = replace(stages[0], shift_heuristic=True)
+        return stages
 
     def _try(self, start: State, mode: int, edit: Edit, number: int) -> None:
         start = _copied(start)
@@ -372,33 +443,77 @@ class _Training:
         return active
 
     def _fit(self, name: str, active: Active) -> None:
-        document = self._document.with_content(model_settings=self._state.settings)
-        model = build(document, self._state.numbers, self._dtype)
-        self._follow(model)
-        model.loss.know(self._tables)
-        model.loss.fitted = active
-        model.loss.take_part(self._fitted_tables())
-        found = minimise(model.loss, self._tables, active)
+        tolerance = GOOD if self._options.is_engine else EXACT
+        self._state, found = self._minimised(
+            self._state, self._tables, active, tolerance
+        )
         self._passes += found.passes
-        model.numbers.read_into(self._state.numbers)
-        value = value_of(model.loss, self._tables)
-        self._state = replace(self._state, value=value.value)
         self._last = Trained(
             name,
-            document,
+            self._document.with_content(model_settings=self._state.settings),
             _copied(self._state).numbers,
-            value,
+            found.parts,
             self._passes,
             found.reason,
         )
-        if self._on_step is not None:
-            self._on_step(self._last)
+        if self._options.on_step is not None:
+            self._options.on_step(self._last)
+
+    def _minimised(
+        self,
+        state: State,
+        tables: Sequence[CountTable | CountBatch],
+        active: Active,
+        tolerance: float,
+        most_steps: int = 500,
+    ) -> tuple[State, "_Found"]:
+        """Return the state at the minimum over some arrays; its numbers are moved."""
+        model = self._built(state)
+        self._follow(model)
+        model.loss.know(self._tables)
+        if not self._options.is_engine:
+            model.loss.fitted = active
+        model.loss.take_part(self._fitted_tables())
+        found = minimise(
+            model.loss, tables, active, tolerance=tolerance, most_steps=most_steps
+        )
+        model.numbers.read_into(state.numbers)
+        parts = value_of(model.loss, tables)
+        moved = replace(state, value=parts.value)
+        return moved, _Found(parts, found.passes, found.reason)
+
+    def _built(self, state: State) -> FileModel:
+        document = self._document.with_content(model_settings=state.settings)
+        return build(document, state.numbers, self._options.dtype)
 
     def _follow(self, model: FileModel) -> None:
         """Score as much of the tables' flanks as the modes do."""
         for table, flank in zip(self._tables, model.flanks, strict=True):
             if table.left_flank_length != flank:
                 table.set_flank_length(left=flank, right=flank)
+
+
+@dataclass(frozen=True)
+class _Found:
+    """How a fit ended."""
+
+    parts: Value
+    passes: float
+    reason: str
+
+
+def _sampled(table: CountTable, seed: int) -> CountBatch:
+    """Return a batch of so many probes of a table, drawn at random."""
+    if len(table) <= MOST_PROBES:
+        return CountBatch(table.seqs, table.target)
+    draw = torch.Generator().manual_seed(seed)
+    rows = torch.randperm(len(table), generator=draw)[:MOST_PROBES].sort().values
+    return CountBatch(table.seqs[rows], table.target[rows])
+
+
+def _part(sample: Sequence[CountBatch], tables: Sequence[CountTable]) -> float:
+    """Return the part of the probes that a sample has."""
+    return sum(len(each.target) for each in sample) / sum(map(len, tables))
 
 
 def _copied(state: State) -> State:
