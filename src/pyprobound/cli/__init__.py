@@ -26,6 +26,13 @@ _BROKEN_PIPE = 141  # 128 + SIGPIPE, as of a process that the signal has ended
 _INTERRUPTED = 130  # 128 + SIGINT
 
 
+class Procedure(StrEnum):
+    """How `fit` goes about a configuration of the Java program."""
+
+    ENGINE = "engine"
+    PROBOUND = "probound"
+
+
 class What(StrEnum):
     """What `score` prints of a sequence."""
 
@@ -68,7 +75,7 @@ def _main_options(
 @app.command()
 def fit(
     config: Annotated[
-        Path, typer.Argument(metavar="CONFIG.toml", help="What to fit, and to what.")
+        Path, typer.Argument(metavar="CONFIG", help="What to fit, and to what.")
     ],
     output: Annotated[
         Path | None,
@@ -88,6 +95,20 @@ def fit(
     force: Annotated[
         bool, typer.Option("--force", help="Replace the run in a directory in use.")
     ] = False,
+    procedure: Annotated[
+        Procedure | None,
+        typer.Option(
+            help="Of a CONFIG.json: probound takes the Java program's own steps."
+        ),
+    ] = None,
+    table: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="FILE",
+            help="Count table, instead of the one that a CONFIG.json names. May be"
+            " repeated.",
+        ),
+    ] = None,
 ) -> None:
     """Fit a model to count tables.
 
@@ -103,6 +124,9 @@ def fit(
         size = 12
         flank_length = 5
 
+    CONFIG.json is a configuration of the Java program ProBound, a list of functions or
+    whole; its models go to NAME.models.json.
+
     The run directory gets the model (model.pt), the configuration with every default
     filled in, parameters and losses (result.json) and a log (log.jsonl). Ctrl-C keeps
     the best model so far. With [select], the model is chosen first: pyprobound select.
@@ -113,6 +137,22 @@ def fit(
         pyprobound fit bcd.toml -o runs/seed3 --seed 3
     """  # noqa: D301 the backspace keeps the lines of the help as they are
     with _told():
+        if config.suffix == ".json":
+            from pyprobound.cli._fit_probound import ProBoundOptions, run_probound
+
+            asked = ProBoundOptions(
+                config,
+                output,
+                seed,
+                (procedure or Procedure.ENGINE).value,
+                table or [],
+                quiet=quiet,
+                force=force,
+            )
+            raise typer.Exit(run_probound(asked))
+        for name, given in (("procedure", procedure), ("table", table)):
+            if given:
+                raise PyProBoundError(f"--{name} is for a CONFIG.json, not {config}")
         from pyprobound.cli._fit import FitOptions
         from pyprobound.cli._select import run_fit_or_select
 

@@ -1,5 +1,7 @@
 """Reading the count tables that a file of the Java program names."""
 
+import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -58,6 +60,37 @@ def found_path(document: Document, name: str) -> Path:
     wanted = document.folder / name
     beside = document.folder / Path(name).name
     return wanted if wanted.exists() or not beside.exists() else beside
+
+
+def relocated(
+    document: Document, folder: Path, given: Sequence[Path] | None = None
+) -> Document:
+    """Return a document whose tables are found from another folder.
+
+    Args:
+        document: What names them.
+        folder: Where it is to stand.
+        given: Where they are, if not where the document says.
+    """
+    settings = document.content.model_settings
+    paths = given or [
+        found_path(document, each.count_table_file) for each in settings.count_table
+    ]
+    tables = [
+        each.model_copy(update={"count_table_file": _seen_from(folder, path)})
+        for each, path in zip(settings.count_table, paths, strict=True)
+    ]
+    moved = settings.model_copy(update={"count_table": tables})
+    return Document(
+        folder / document.path.name,
+        document.content.model_copy(update={"model_settings": moved}),
+    )
+
+
+def _seen_from(folder: Path, path: Path) -> str:
+    if path.is_absolute():
+        return path.as_posix()
+    return Path(os.path.relpath(path.resolve(), folder.resolve())).as_posix()
 
 
 def _transliterated(
