@@ -7,7 +7,7 @@ order.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,7 +24,6 @@ from pyprobound.cooperativity import Cooperativity, Spacing
 from pyprobound.experiment import Experiment
 from pyprobound.layers.conv0d import NonSpecific
 from pyprobound.layers.conv1d import Conv1d
-from pyprobound.layers.layer import Layer
 from pyprobound.layers.pad import get_padding_layers
 from pyprobound.layers.psam import PSAM
 from pyprobound.mode import Mode
@@ -42,6 +41,7 @@ from pyprobound.rounds import (
     Round,
     UnboundRound,
 )
+from pyprobound.table import CountTable
 
 
 @dataclass(frozen=True)
@@ -128,6 +128,7 @@ class Builder:
         self._modes: dict[tuple[int, int, str], Mode] = {}
         self._dimers: dict[tuple[int, int], Cooperativity] = {}
         self._concentrations: list[tuple[Aggregate, float]] = []
+        self._reads: dict[int, tuple[int, int, int]] = {}
 
     # --- probes --------------------------------------------------------------------
 
@@ -151,9 +152,43 @@ class Builder:
             )
         return max(wanted, default=0)
 
-    def _reads(self, experiment: int) -> Lengths:
-        table = self._settings.count_table[experiment]
-        return Lengths(table.variable_region_length + 2 * self.flank(experiment))
+    def read(self, experiment: int, table: CountTable) -> None:
+        """Let modes read a table as it is, whatever flanks it scores."""
+        left, right = table.left_flank_length, table.right_flank_length
+        self._reads[experiment] = table.input_shape, left, right
+
+    def _given(self, experiment: int) -> tuple[int, int, int]:
+        """Return the letters of a probe, and how many of them are either flank's."""
+        if experiment not in self._reads:
+            table = self._settings.count_table[experiment]
+            flank = self.flank(experiment)
+            length = table.variable_region_length + 2 * flank
+            self._reads[experiment] = length, flank, flank
+        return self._reads[experiment]
+
+    def use(
+        self,
+        experiment: int = 0,
+        specs: Iterable[PSAM | NonSpecific] = (),
+        modes: Iterable[Mode] = (),
+        dimers: Iterable[Cooperativity] = (),
+    ) -> None:
+        """Take parts that are made already, in the order of the file.
+
+        Args:
+            experiment: Whose modes and dimers.
+            specs: The energies of all modes.
+            modes: The modes.
+            dimers: The interactions.
+        """
+        for index, spec in enumerate(specs):
+            self._specs[index, ()] = spec
+            if isinstance(spec, PSAM):
+                self._place_energies(index, spec)
+        for index, mode in enumerate(modes):
+            self._modes[index, experiment, "whole"] = mode
+        for index, dimer in enumerate(dimers):
+            self._dimers[index, experiment] = dimer
 
     # --- modes ---------------------------------------------------------------------
 
@@ -193,6 +228,11 @@ class Builder:
             score_reverse=not settings.single_strand,
             name=f"mode{mode}",
         )
+        self._place_energies(mode, psam)
+        return psam
+
+    def _place_energies(self, mode: int, psam: PSAM) -> None:
+        settings = self._settings.binding_modes[mode]
         n, at = len(self._index), np.array(self._index)
         position = np.arange(settings.size)
         letters = position[:, None] * n + at
@@ -202,7 +242,6 @@ class Builder:
             pairs = first * n + at
             place = ("pairs", mode, distance)
             self.places.add(place, pairs.shape, psam.betas.packed(distance), pairs)
-        return psam
 
     def _modification(self, mode: int, name: str) -> Modification:
         if (mode, name) in self._modifications:
@@ -250,39 +289,54 @@ class Builder:
                 it; "stranded" for one strand of a bare mode that is paired with a
                 mode on both.
         """
-        settings = self._settings.binding_modes[mode]
-        has_bias = bool(self._numbers.modes[mode].bias) and settings.size > 0
-        if kind == "bare" and not has_bias:
+        if kind == "bare" and not self._numbers.modes[mode].bias:
             kind = "whole"
         key = mode, experiment, kind
         if key in self._modes:
             return self._modes[key]
-        spec = self.spec(
-            mode, self._settings.enrichment_model[experiment].modifications
-        )
-        reads = self._reads(experiment)
-        if isinstance(spec, NonSpecific):
-            made = Mode.from_nonspecific(spec, reads)
+        if kind == "whole":
+            made = self._whole_mode(mode, experiment)
         else:
-            if kind == "stranded":
-                spec = self._both_stranded(spec)
-            trimmed = settings.flank_length - self.flank(experiment)
-            layers = get_padding_layers(self.alphabet, reads, trimmed, trimmed)
-            previous: Lengths | Layer = layers[-1] if layers else reads
-            conv = Conv1d.from_psam(
-                spec,
-                previous,
-                train_posbias=has_bias and kind == "whole",
-                length_specific_bias=False,
-            )
-            if kind == "stranded":
-                with torch.no_grad():
-                    conv.log_posbias[:, 1] = NEG_INF
-            made = Mode([*layers, conv])
-            if kind == "whole" and has_bias:
-                self._place_bias(mode, experiment, conv)
+            made = self._bare_mode(self.mode(mode, experiment), kind)
         self._modes[key] = made
         return made
+
+    def _whole_mode(self, mode: int, experiment: int) -> Mode:
+        settings = self._settings.binding_modes[mode]
+        modified = self._settings.enrichment_model[experiment].modifications
+        spec = self.spec(mode, modified)
+        length, left, right = self._given(experiment)
+        reads = Lengths(length)
+        if isinstance(spec, NonSpecific):
+            return Mode.from_nonspecific(spec, reads)
+        ends = settings.flank_length - left, settings.flank_length - right
+        layers = get_padding_layers(self.alphabet, reads, *ends)
+        has_bias = bool(self._numbers.modes[mode].bias)
+        conv = Conv1d.from_psam(
+            spec,
+            layers[-1] if layers else reads,
+            train_posbias=has_bias,
+            length_specific_bias=False,
+        )
+        if has_bias:
+            self._place_bias(mode, experiment, conv)
+        return Mode([*layers, conv])
+
+    def _bare_mode(self, whole: Mode, kind: str) -> Mode:
+        """Return a mode without its position bias, on both strands if so asked."""
+        *layers, last = whole.chain
+        spec = last.layer_spec
+        assert isinstance(spec, PSAM)
+        if kind == "stranded":
+            spec = self._both_stranded(spec)
+        reads = Lengths(whole.input_shape)
+        conv = Conv1d.from_psam(
+            spec, layers[-1] if layers else reads, length_specific_bias=False
+        )
+        if kind == "stranded":
+            with torch.no_grad():
+                conv.log_posbias[:, 1] = NEG_INF
+        return Mode([*layers, conv])
 
     def _both_stranded(self, spec: PSAM) -> PSAM:
         """Return a PSAM of one strand as one of both, sharing its betas."""
@@ -394,18 +448,22 @@ class Builder:
 
     # --- experiments ---------------------------------------------------------------
 
-    def experiment(self, experiment: int) -> Experiment:
-        """Return the rounds of an experiment, one for each modelled column."""
-        table = self._settings.count_table[experiment]
+    def rounds(self, experiment: int) -> list[BaseRound]:
+        """Return the rounds of an experiment, one for each column of its table."""
         model = self._settings.enrichment_model[experiment]
-        columns = range(table.n_columns)
         if model.model_type == "InputFreeFraction":
             rounds = self._free_fractions(experiment)
         else:
             rounds = self._chained(experiment)
-        for column in columns:
-            place = ("h", experiment)
-            self.places.add(place, (len(columns),), rounds[column].log_depth, 0, column)
+        place = ("h", experiment)
+        for column, each in enumerate(rounds):
+            self.places.add(place, (len(rounds),), each.log_depth, 0, column)
+        return rounds
+
+    def experiment(self, experiment: int) -> Experiment:
+        """Return an experiment of the columns in the likelihood."""
+        table = self._settings.count_table[experiment]
+        rounds = self.rounds(experiment)
         kept = [rounds[column] for column in table.columns]
         for each in rounds:
             each.train_depth = False
@@ -430,7 +488,7 @@ class Builder:
 
     def _round(self, experiment: int, column: int, reference: BaseRound) -> BaseRound:
         model = self._settings.enrichment_model[experiment]
-        aggregate = self._aggregate(experiment, column)
+        aggregate = self.aggregate(experiment, column)
         if aggregate is None:
             return _Unselected(reference)
         count = self._settings.count_table[experiment].n_columns
@@ -455,7 +513,7 @@ class Builder:
         """Return input, free library, and libraries bound to competing proteins."""
         start = InitialRound()
         count = self._settings.count_table[experiment].n_columns
-        aggregates = [self._aggregate(experiment, r) for r in range(2, count)]
+        aggregates = [self.aggregate(experiment, r) for r in range(2, count)]
         present = [each for each in aggregates if each is not None]
         if not present:
             return [start, *(_Unselected(start) for _ in range(count - 1))]
@@ -467,7 +525,7 @@ class Builder:
         ]
         return [start, free, *bound]
 
-    def _aggregate(self, experiment: int, column: int) -> Aggregate | None:
+    def aggregate(self, experiment: int, column: int) -> Aggregate | None:
         """Return what binds in a column; None if the model has nothing that binds."""
         model = self._settings.enrichment_model[experiment]
         count = self._settings.count_table[experiment].n_columns
@@ -641,13 +699,15 @@ class Numbers:
 
     def gradient(self, value: Tensor) -> Tensor:
         """Return the derivatives with respect to the free parameters, (free,)."""
+        live = [p for p in self.parameters if p.requires_grad]
         found: Sequence[Tensor | None] = torch.autograd.grad(
-            value, self.parameters, allow_unused=True
+            value, live, allow_unused=True
         )
+        by = {id(p): g for p, g in zip(live, found, strict=True) if g is not None}
         flat = torch.cat(
             [
-                (torch.zeros_like(p) if g is None else g).double().flatten()
-                for p, g in zip(self.parameters, found, strict=True)
+                by.get(id(p), torch.zeros_like(p)).double().flatten()
+                for p in self.parameters
             ]
         )
         ties = self.ties

@@ -38,13 +38,45 @@ def read_table(
     if path is None:
         path = found_path(document, settings.count_table_file)
     frame = get_dataframe([str(path)])
+    return table_of(document, index, frame, alphabet, flank, str(path))
+
+
+def table_of(
+    document: Document,
+    index: int,
+    frame: pd.DataFrame,
+    alphabet: Alphabet,
+    flank: int,
+    name: str = "the table",
+) -> CountTable:
+    """Return a count table of counts that were read already.
+
+    Args:
+        document: What describes it.
+        index: Which of its tables.
+        frame: The counts of all columns, indexed by probe.
+        alphabet: What the probes are written in.
+        flank: Letters of either flank that are scored.
+        name: Of the table, in messages.
+
+    Raises:
+        InputError: It is not as it is described.
+    """
+    settings = document.content.model_settings.count_table[index]
+    where = f"modelSettings.countTable[{index}]"
     if frame.shape[1] != settings.n_columns:
-        rule = f"{path} has {frame.shape[1]} columns of counts, not nColumns"
+        rule = f"{name} has {frame.shape[1]} columns of counts, not nColumns"
         raise document.error(f"{where}: {rule} {settings.n_columns}")
     frame = _transliterated(
         frame, settings.transliterate.from_, settings.transliterate.to
     )
-    _check_lengths(document, where, path, frame, settings.variable_region_length)
+    wrong = frame.index.str.len() != settings.variable_region_length
+    if bool(wrong.any()):
+        first = str(frame.index[int(wrong.argmax())])
+        rule = f"{name}: probe {first!r} has {len(first)} letters, not"
+        raise document.error(
+            f"{where}: {rule} variableRegionLength {settings.variable_region_length}"
+        )
     return CountTable(
         frame[[frame.columns[i] for i in settings.columns]],
         alphabet,
@@ -102,14 +134,3 @@ def _transliterated(
     for before, after in zip(found, wanted, strict=False):
         probes = probes.str.replace(before, after, regex=True)
     return frame.set_axis(pd.Index(probes), axis=0)
-
-
-def _check_lengths(
-    document: Document, where: str, path: Path, frame: pd.DataFrame, length: int
-) -> None:
-    lengths = frame.index.str.len()
-    wrong = lengths != length
-    if bool(wrong.any()):
-        first = str(frame.index[int(wrong.argmax())])
-        rule = f"{path}: probe {first!r} has {len(first)} letters, not"
-        raise document.error(f"{where}: {rule} variableRegionLength {length}")
