@@ -10,6 +10,7 @@ parameters of the model are two views of one thing (`Numbers`).
 """
 
 from pyprobound.probound._coefficients import Coefficients
+from pyprobound.probound._export import CannotHoldError, exported
 from pyprobound.probound._files import Document, read
 from pyprobound.probound._minimise import minimise
 from pyprobound.probound._objective import (
@@ -27,6 +28,7 @@ from pyprobound.probound._transforms import consensus, in_mismatch_gauge
 from pyprobound.probound._write import to_json, write_models
 
 __all__ = [
+    "CannotHoldError",
     "Coefficients",
     "Document",
     "FileModel",
@@ -39,6 +41,7 @@ __all__ = [
     "build",
     "consensus",
     "expected_counts",
+    "exported",
     "in_mismatch_gauge",
     "minimise",
     "numbers_of",

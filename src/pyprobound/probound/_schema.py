@@ -92,8 +92,8 @@ class ModeSettings(Part):
     position_bias: bool = False
     single_strand: bool = False
     fit_log_activity: bool = True
-    pseudocount_mono: NonNegative | None = Field(None, alias="pseudocount_mono")
-    pseudocount_di: NonNegative | None = Field(None, alias="pseudocount_di")
+    pseudocount_mono: NonNegative | None = Field(default=None, alias="pseudocount_mono")
+    pseudocount_di: NonNegative | None = Field(default=None, alias="pseudocount_di")
     modifications: list[ModificationSettings] = []
     include_component: bool | None = None
 
