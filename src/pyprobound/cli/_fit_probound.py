@@ -21,10 +21,10 @@ from pyprobound.probound import (
     Document,
     Procedure,
     Trained,
+    Training,
     read,
     relocated,
     to_json,
-    train,
     write_models,
 )
 from pyprobound.run_directory import RunDirectory
@@ -107,6 +107,13 @@ def run_probound(options: ProBoundOptions) -> int:
     run.check(force=options.force)
     seed = 0 if options.seed is None else options.seed
     _check_tables(document, options.tables)
+    training = Training(
+        document,
+        procedure=options.procedure,
+        seed=seed,
+        dtype=_dtype_of(options),
+        tables=options.tables or None,
+    )
     run.create()
     models = folder / f"{base}.models.json"
     models.unlink(missing_ok=True)
@@ -117,14 +124,7 @@ def run_probound(options: ProBoundOptions) -> int:
     signal: Interrupted | None = None
     try:
         with raised_signals():
-            train(
-                document,
-                procedure=options.procedure,
-                seed=seed,
-                dtype=_dtype_of(options),
-                tables=options.tables or None,
-                on_step=steps,
-            )
+            training.run(steps)
     except Interrupted as error:
         signal = error
     seconds = time.perf_counter() - clock

@@ -23,7 +23,7 @@ from pyprobound.probound._open import FileModel, build, numbers_of
 from pyprobound.probound._scoring import ScoringMode, ScoringModel, scoring_model
 from pyprobound.probound._start import start_values
 from pyprobound.probound._tables import relocated
-from pyprobound.probound._train import Procedure, Trained, train
+from pyprobound.probound._train import Procedure, Trained, Training, train
 from pyprobound.probound._transforms import consensus, in_mismatch_gauge
 from pyprobound.probound._write import to_json, write_models
 
@@ -37,6 +37,7 @@ __all__ = [
     "ScoringMode",
     "ScoringModel",
     "Trained",
+    "Training",
     "Value",
     "build",
     "consensus",

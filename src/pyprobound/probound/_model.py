@@ -29,7 +29,7 @@ from pyprobound.layers.psam import PSAM
 from pyprobound.mode import Mode
 from pyprobound.probound._coefficients import Coefficients
 from pyprobound.probound._files import Document
-from pyprobound.probound._packing import FIXED, Letters, allowed_pairs, pack
+from pyprobound.probound._packing import FIXED, Letters, allowed_pairs, packing_of
 from pyprobound.probound._parts import GrowthRound, Modification, ModifiedPSAM, Pool
 from pyprobound.rounds import (
     BaseRound,
@@ -637,13 +637,7 @@ class Numbers:
         values = torch.from_numpy(
             np.concatenate([array.ravel() for _, array in numbers.arrays()])
         )
-        content = document.content
-        try:
-            packing = pack(
-                content.model_settings, content.model_fitting_constraints, numbers
-            )
-        except ValueError as error:
-            raise document.error(str(error)) from None
+        packing = packing_of(document, numbers)
         unused = index == FIXED
         kept = nn.Parameter(values[unused].clone())
         total = sum(parameter.numel() for parameter in places.parameters)

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pyprobound.probound._coefficients import Coefficients, frames
+from pyprobound.probound._files import Document
 from pyprobound.probound._schema import Constraints, ModelSettings
 from pyprobound.probound._symmetry import Symmetry, symmetry_of
 
@@ -84,6 +85,19 @@ def pack(
                 own[index] = numbers.setdefault(key, len(numbers))
         found.append(own.ravel())
     return np.concatenate(found) if found else np.zeros(0, dtype=np.int64)
+
+
+def packing_of(document: Document, numbers: Coefficients) -> NDArray[np.int64]:
+    """Return the number of the free parameter of each number of a document.
+
+    Raises:
+        InputError: A symmetry string or a tie is not possible.
+    """
+    content = document.content
+    try:
+        return pack(content.model_settings, content.model_fitting_constraints, numbers)
+    except ValueError as error:
+        raise document.error(str(error)) from None
 
 
 Index = tuple[int, ...]

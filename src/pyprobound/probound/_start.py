@@ -14,7 +14,7 @@ from pyprobound.probound._coefficients import (
     shapes,
 )
 from pyprobound.probound._files import Document
-from pyprobound.probound._packing import FIXED, Letters, allowed_pairs, pack
+from pyprobound.probound._packing import FIXED, Letters, allowed_pairs, packing_of
 from pyprobound.probound._schema import ModelSettings, ModeSeed
 
 SUBDOMINANT = 0.05
@@ -78,8 +78,7 @@ def _seed_interaction(numbers: InteractionNumbers, given: Mapping[str, Any]) -> 
 
 def _tie(document: Document, numbers: Coefficients) -> None:
     """Give tied numbers the value of the first of them, unfitted energies 0."""
-    content = document.content
-    packing = pack(content.model_settings, content.model_fitting_constraints, numbers)
+    packing = packing_of(document, numbers)
     flat = np.concatenate([array.ravel() for _, array in numbers.arrays()])
     free, first = np.unique(packing, return_index=True)
     values = np.zeros(int(free.max(initial=-1)) + 1)

@@ -109,8 +109,9 @@ def train(
     Raises:
         InputError: The configuration, or a table, is not as it must be.
     """
-    options = _Options(procedure, seed, dtype, on_step)
-    return _Training(document, options, tables).run()
+    return Training(
+        document, procedure=procedure, seed=seed, dtype=dtype, tables=tables
+    ).run(on_step)
 
 
 @dataclass(frozen=True)
@@ -120,23 +121,28 @@ class _Options:
     procedure: Procedure
     seed: int
     dtype: torch.dtype
-    on_step: Callable[[Trained], None] | None
 
     @property
     def is_engine(self) -> bool:
         return self.procedure == "engine"
 
 
-class _Training:
-    """The state of a training: what is included, and the best model so far."""
+class Training:
+    """A fit that is ready to run: its tables are read, its start values made."""
 
     def __init__(
         self,
         document: Document,
-        options: _Options,
-        tables: Sequence[str | Path] | None,
+        *,
+        procedure: Procedure = "engine",
+        seed: int = 0,
+        dtype: torch.dtype = torch.float64,
+        tables: Sequence[str | Path] | None = None,
     ) -> None:
+        """Prepare a fit; see `train`."""
+        options = _Options(procedure, seed, dtype)
         self._document, self._options = document, options
+        self._on_step: Callable[[Trained], None] | None = None
         self._constraints = document.content.model_fitting_constraints
         settings = document.content.model_settings
         hidden = {"include_component": False}
@@ -186,8 +192,13 @@ class _Training:
         if kinetics:
             yield kinetics
 
-    def run(self) -> Trained:
-        """Fit one component after the other."""
+    def run(self, on_step: Callable[[Trained], None] | None = None) -> Trained:
+        """Fit one component after the other; return the last step.
+
+        Args:
+            on_step: Called after every step.
+        """
+        self._on_step = on_step
         for index, models in enumerate(self._state.settings.enrichment_model):
             if models.model_type == "ExponentialKinetics" and any(
                 self._constraints.enrichment_model[index].fit_delta
@@ -456,8 +467,8 @@ class _Training:
             self._passes,
             found.reason,
         )
-        if self._options.on_step is not None:
-            self._options.on_step(self._last)
+        if self._on_step is not None:
+            self._on_step(self._last)
 
     def _minimised(
         self,
