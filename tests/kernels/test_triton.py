@@ -403,16 +403,16 @@ def check_operators_are_registered_as_they_should() -> None:
     pairs = (a, b, omega, group, hill)
     for op, arguments in (
         (ops.triton_window_scores, given),
-        (ops.triton_window_scores_backward, (scores, scores, *given)),
+        (ops.triton_window_scores_backward, (scores, [scores], *given, [True])),
         (ops.triton_log_sum_windows, (*given, bias, group)),
         (
             ops.triton_log_sum_windows_backward,
-            (grad, sums, *given, bias, group, [True, True]),
+            (grad, [sums], *given, bias, group, [True, True]),
         ),
         (ops.triton_log_sum, (stored, hill)),
-        (ops.triton_log_sum_backward, (grad, sums, stored, hill)),
+        (ops.triton_log_sum_backward, (grad, [sums], stored, hill, [True] * 2)),
         (ops.triton_log_sum_dimers, pairs),
-        (ops.triton_log_sum_dimers_backward, (grad, sums, *pairs, [True] * 3)),
+        (ops.triton_log_sum_dimers_backward, (grad, [sums], *pairs, [True] * 4)),
     ):
         tests = ("test_schema", "test_autograd_registration", "test_faketensor")
         opcheck(op, arguments, test_utils=tests)
