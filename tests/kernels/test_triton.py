@@ -119,14 +119,10 @@ def shared_checks() -> dict[str, Check]:
         "no binding",
         "branching, columns in another order",
         "held by no round",
-        "one probe",
         "no probe",
         "blocks and a rest",
-        "steep",
         "steep, some cannot bind",
-        "weights far apart",
         "no read",
-        "no power",
         "exponential without background",
     ]
     some = {

@@ -20,8 +20,7 @@ from torch import Tensor
 
 from pyprobound.kernels._numba import Array, array_of, exp, inline, jit, run, stretches
 from pyprobound.kernels._numba_log import log, log1p
-from pyprobound.kernels.selection import _reference
-from pyprobound.kernels.selection._chain import Chain, Kind
+from pyprobound.kernels.selection._chain import Kind
 from pyprobound.kernels.selection._operator import cost_operator
 
 BLOCK = 128
@@ -36,27 +35,6 @@ What is lost below e^−87 (e^−700) is then beyond the precision.
 INITIAL, BOUND, UNSATURATED, UNBOUND, RHO_GAMMA, EXPONENTIAL = (int(k) for k in Kind)
 
 # == the operator =====================================================================
-
-
-def selection_cost(
-    scores: Sequence[Tensor],
-    log_weights: Tensor,
-    settings: Tensor,
-    log_depths: Tensor,
-    counts: Tensor,
-    chain: Chain,
-) -> Tensor:
-    """Return the cost of counts; see the public function."""
-    arguments = (log_weights, settings, log_depths)
-    if not scores or not all(map(_is_regular, (*scores, *arguments))):
-        # Nothing to be fast at, or numbers with which a diverged fit shows itself.
-        return _reference.selection_cost(scores, *arguments, counts, chain)
-    return _selection_cost(scores, *arguments, counts, chain)
-
-
-def _is_regular(values: Tensor) -> bool:
-    """Tell whether all values are finite or −∞: fast arithmetic knows no NaN."""
-    return values.numel() == 0 or values.detach().sum().item() < math.inf
 
 
 def cost_and_gradient(
@@ -130,7 +108,13 @@ def _factors(log_weights: Array, dtype: torch.dtype) -> tuple[Array, Array]:
     return scale, np.exp(log_weights - scale)
 
 
-_selection_cost = cost_operator("selection_cost", cost_and_gradient)
+def is_regular(values: Tensor) -> bool:
+    """Tell whether all values are finite or −∞: fast arithmetic knows no NaN."""
+    return values.numel() == 0 or values.detach().sum().item() < math.inf
+
+
+# What is not regular shows that a fit diverged, and is for the reference to say.
+selection_cost = cost_operator("selection_cost", cost_and_gradient, can_take=is_regular)
 
 
 # == the loops ========================================================================

@@ -32,8 +32,7 @@ from pyprobound.kernels._triton import (
     on_device,
     stretch_of_program,
 )
-from pyprobound.kernels.selection import _reference
-from pyprobound.kernels.selection._chain import NONE, Chain, Kind
+from pyprobound.kernels.selection._chain import NONE, Kind
 from pyprobound.kernels.selection._operator import cost_operator
 
 __all__ = ["selection_cost"]
@@ -51,19 +50,6 @@ UNSATURATED = tl.constexpr(int(Kind.UNSATURATED))
 UNBOUND = tl.constexpr(int(Kind.UNBOUND))
 RHO_GAMMA = tl.constexpr(int(Kind.RHO_GAMMA))
 EXPONENTIAL = tl.constexpr(int(Kind.EXPONENTIAL))
-
-
-def selection_cost(
-    scores: Sequence[Tensor],
-    log_weights: Tensor,
-    settings: Tensor,
-    log_depths: Tensor,
-    counts: Tensor,
-    chain: Chain,
-) -> Tensor:
-    """Return the cost of counts; see the public function."""
-    compute = _selection_cost if scores and len(counts) else _reference.selection_cost
-    return compute(scores, log_weights, settings, log_depths, counts, chain)
 
 
 # == the operator =====================================================================
@@ -136,7 +122,7 @@ def _on(device: torch.device, numbers: tuple[int, ...]) -> Tensor:
     return torch.tensor(numbers, dtype=torch.int32, device=device)
 
 
-_selection_cost = cost_operator("triton_selection_cost", _cost_and_gradient)
+selection_cost = cost_operator("triton_selection_cost", _cost_and_gradient)
 
 
 # == rows of tiles, functions =========================================================
