@@ -7,6 +7,8 @@ VENV ?= .venv
 PIP_ARGS ?=
 # More arguments for pytest: make test ARGS="-k dimer -x"
 ARGS ?=
+# Processes that share the tests: one for each core.
+JOBS ?= logical
 
 SHELL := /bin/sh
 BIN := $(VENV)/bin
@@ -30,10 +32,11 @@ demo: $(READY) ## Simulate an experiment with a known truth and fit it
 	$(BIN)/pyprobound score build/demo/run examples/demo/sites.fa
 
 test: $(READY) ## Run all tests (ARGS="-k dimer" selects)
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(ARGS)
 
 coverage: $(READY) ## Run all tests and report the lines and branches not reached
-	$(BIN)/python -m pytest --cov --cov-report=term-missing $(ARGS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal \
+		--cov --cov-report=term-missing $(ARGS)
 
 lint: $(READY) ## Check style, layers and types
 	$(BIN)/ruff check .
