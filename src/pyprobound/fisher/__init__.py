@@ -4,7 +4,9 @@ CountObjective   loss, gradient and Fisher information of a model on its tables
 TrustRegion      minimises such an objective, and says why it ended
 """
 
+from pyprobound.fisher._bindings import columns_of, derivatives_of
 from pyprobound.fisher._fit import has_information, trust_region_of
+from pyprobound.fisher._linear import LinearMap
 from pyprobound.fisher._objective import CountObjective, Moments, Quadratic
 from pyprobound.fisher._parameters import FreeParameters
 from pyprobound.fisher._starts import choose_start, motifs_of_noise
@@ -14,10 +16,13 @@ __all__ = [
     "TOLERANCE",
     "CountObjective",
     "FreeParameters",
+    "LinearMap",
     "Moments",
     "Quadratic",
     "TrustRegion",
     "choose_start",
+    "columns_of",
+    "derivatives_of",
     "has_information",
     "motifs_of_noise",
     "trust_region_of",

@@ -375,13 +375,17 @@ class PSAM(LayerSpec):
                 f"no filter at distance {dist}: 0 … {self.pairwise_distance} are there"
             )
             raise ValueError(msg)
+        forward = self._forward_filter(self.betas.flat(), dist)
+        return with_reverse(forward) if self.score_reverse else forward
+
+    def _forward_filter(self, flat: Tensor, dist: int) -> Tensor:
+        """Return the forward half of a filter, given all betas in their order."""
         gather = self._maps[1][dist]
-        flat = self.betas.flat()
         forward = flat[:, gather.to(flat.device)]
         if self.normalize:
             letters = tuple(range(1, forward.ndim - 1))
             forward = forward - forward.mean(letters, keepdim=True)
-        return with_reverse(forward) if self.score_reverse else forward
+        return forward
 
     def filters(self) -> list[Tensor]:
         """Return the filters of single letters and of each pair distance."""
@@ -626,28 +630,49 @@ class PSAM(LayerSpec):
         if self.betas.shared:
             msg = f"{self} shares its betas with another PSAM; fix the gauge of a copy"
             raise ValueError(msg)
-        flat = self.betas.flat().detach().clone()
+        flat, constant = self._simplified()
+        self.betas.write(flat)
+        self.bias.add_(constant)
+
+    def gauge_fixed(self) -> tuple[list[Tensor], Tensor]:
+        """Return energies as `fix_gauge` would leave them, changing nothing.
+
+        Returns:
+            The filters of the forward strand by pair distance, (forward channels,
+            letters, …, positions − distance), and what every window's score then
+            lacks, (forward channels,); all of them differentiable.
+        """
+        flat, constant = self._simplified()
+        distances = range(self.pairwise_distance + 1)
+        filters = [self._forward_filter(flat, distance) for distance in distances]
+        return filters, self.bias + constant
+
+    def _simplified(self) -> tuple[Tensor, Tensor]:
+        """Return the betas in the simple gauge, and what the bias takes up."""
+        flat = self.betas.flat().clone()
+        constant = torch.zeros_like(self.bias)
         for group in self._layout.offsets:
             if len(group) == 2:
-                self._simplify_pair(flat, group)
+                constant = constant + self._simplify_pair(flat, group)
         for group in self._layout.groups[0]:
             where = self._where(group)
             mean = flat[:, where].mean(1)
             flat[:, where] -= mean[:, None]
-            self._add_constant(mean, len(self._positions_of(group[0])))
-        self.betas.write(flat)
+            constant = constant + mean * len(self._positions_of(group[0]))
+        # With normalize the mean is taken off whenever a filter is read.
+        return flat, torch.zeros_like(constant) if self.normalize else constant
 
-    def _simplify_pair(self, flat: Tensor, group: Group) -> None:
+    def _simplify_pair(self, flat: Tensor, group: Group) -> Tensor:
+        """Move the content of a pair out of it, in `flat`; return its mean."""
         n, where = self.in_channels, self._where(group)
         rows, columns = self._pair_letters(group)
-        table = flat.new_empty(self.betas.channels, n, n)
+        table = flat.new_zeros(self.betas.channels, n, n)
         table[:, rows, columns] = flat[:, where]
         if group[0] == group[1]:
             table[:, columns, rows] = flat[:, where]
         places = self._places_of_pair(group)
         mean = table.mean((1, 2), keepdim=True)
-        table -= mean
-        self._add_constant(mean[:, 0, 0], len(places))
+        table = table - mean
         content = table.mean(2), table.mean(1)
         for side, cls in enumerate(group if group[0] != group[1] else group[:1]):
             seen = [
@@ -658,15 +683,11 @@ class PSAM(LayerSpec):
                 continue
             flat[:, self._where((cls,))] += content[side] * seen[0]
             if group[0] != group[1]:
-                table -= content[side].unsqueeze(2 - side)
+                table = table - content[side].unsqueeze(2 - side)
             else:
-                table -= content[0][:, :, None] + content[0][:, None, :]
+                table = table - content[0][:, :, None] - content[0][:, None, :]
         flat[:, where] = table[:, rows, columns]
-
-    def _add_constant(self, mean: Tensor, times: int) -> None:
-        # With normalize the mean is taken off whenever a filter is read.
-        if not self.normalize:
-            self.bias.add_(mean * times)
+        return mean[:, 0, 0] * len(places)
 
     def _where(self, group: Group) -> Tensor:
         start = self._layout.offsets[group]

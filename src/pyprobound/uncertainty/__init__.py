@@ -1,0 +1,22 @@
+"""How well the data determine a model: standard errors, intervals, a check of them.
+
+Uncertainty   standard errors of a fitted model, from its Fisher information
+bootstrap     the same by drawing counts from the model and fitting it again
+Estimate      a value with its standard error and its 95% interval
+"""
+
+from pyprobound.uncertainty._bootstrap import Bootstrap, bootstrap
+from pyprobound.uncertainty._estimate import NORMAL_95, NOT_IDENTIFIED, Estimate
+from pyprobound.uncertainty._fisher import LARGEST_ERROR, Uncertainty
+from pyprobound.uncertainty._named import ErrorBars
+
+__all__ = [
+    "LARGEST_ERROR",
+    "NORMAL_95",
+    "NOT_IDENTIFIED",
+    "Bootstrap",
+    "ErrorBars",
+    "Estimate",
+    "Uncertainty",
+    "bootstrap",
+]
