@@ -10,7 +10,6 @@ Everything is reported in one gauge (`GAUGE`); only differences within it mean a
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TypeAlias, Union
 
 import torch
 
@@ -21,11 +20,34 @@ from pyprobound.config import BuiltExperiment, BuiltModel, Document
 from pyprobound.cooperativity import Cooperativity, Spacing
 from pyprobound.layers import PSAM, Conv0d, Conv1d
 from pyprobound.mode import Mode
+from pyprobound.report_errors import (
+    Json,
+    arrangement_errors,
+    cell,
+    closing_lines,
+    finite,
+    largest_dimers,
+    letters_text,
+    present_parts,
+    ratio_columns,
+)
 from pyprobound.rounds import BaseRound, ExponentialRound, RhoGammaRound, Round
 from pyprobound.table import CountTable
+from pyprobound.uncertainty import NOT_IDENTIFIED, Estimate, Uncertainty
 
-Json: TypeAlias = Union[  # noqa: UP007 a recursive alias has no | before Python 3.12
-    bool, int, float, str, Sequence["Json"], Mapping[str, "Json"], None
+__all__ = [
+    "FORMAT",
+    "GAUGE",
+    "Json",
+    "consensus",
+    "finite",
+    "letter_energies",
+    "log_activities",
+    "log_omega",
+    "moved_constant",
+    "parameters",
+    "summary",
+    "table_numbers",
 ]
 
 FORMAT = 1
@@ -70,7 +92,7 @@ def parameters(document: Document, built: BuiltModel) -> dict[str, Json]:
         ],
         "dimers": [
             _spacing_numbers(name, dimer)
-            for name, dimer in _largest_dimers(built).items()
+            for name, dimer in largest_dimers(built).items()
         ],
         "experiments": [
             _experiment_numbers(document, index, each, constants)
@@ -152,19 +174,6 @@ def consensus(energies: Sequence[Sequence[float]], alphabet: Alphabet) -> str:
     return "".join(codes)
 
 
-def _largest_dimers(built: BuiltModel) -> dict[str, Cooperativity]:
-    """Return each dimer in the experiment with the most windows."""
-    found: dict[str, Cooperativity] = {}
-    for experiment in built.experiments:
-        for name, binding in experiment.bindings.items():
-            if isinstance(binding, Cooperativity) and (
-                name not in found
-                or binding.mode_a.n_windows > found[name].mode_a.n_windows
-            ):
-                found[name] = binding
-    return {name: found[name] for name in built.specs.spacings if name in found}
-
-
 def log_omega(dimer: Cooperativity) -> tuple[list[int], dict[str, list[float]]]:
     """Return log ω of a dimer by offset, its largest value at 0.
 
@@ -199,11 +208,6 @@ def _spacing_numbers(name: str, dimer: Cooperativity) -> dict[str, Json]:
         "offsets": offsets,
         "log_omega": {key: [finite(x) for x in row] for key, row in rows.items()},
     }
-
-
-def finite(value: float) -> float | None:
-    """Return a number as JSON has it: null where it is not finite."""
-    return value if math.isfinite(value) else None
 
 
 def _experiment_numbers(
@@ -312,13 +316,23 @@ def table_numbers(tables: Sequence[CountTable]) -> list[Json]:
 # --- text --------------------------------------------------------------------------
 
 
-def summary(built: BuiltModel) -> str:
-    """Return the motifs, dimers and activities of a model as text."""
-    parts = [_motif_lines(built), _dimer_lines(built), _activity_lines(built)]
+def summary(built: BuiltModel, errors: Uncertainty | None = None) -> str:
+    """Return the motifs, dimers and activities of a model as text.
+
+    Args:
+        built: The model.
+        errors: Its errors, where they are known.
+    """
+    parts = [
+        _motif_lines(built, errors),
+        _dimer_lines(built, errors),
+        _activity_lines(built, errors),
+        [] if errors is None else closing_lines(built, errors),
+    ]
     return "\n".join(line for lines in parts for line in lines)
 
 
-def _motif_lines(built: BuiltModel) -> list[str]:
+def _motif_lines(built: BuiltModel, errors: Uncertainty | None) -> list[str]:
     width = max(map(len, built.specs.modes), default=0)
     lines = [f"Modes (capitals: {_STRONG} bits or more, dots: less than {_WEAK})"]
     for name, spec in built.specs.modes.items():
@@ -328,20 +342,31 @@ def _motif_lines(built: BuiltModel) -> list[str]:
             if spec.score_reverse:
                 reverse = [row[::-1] for row in reversed(letter_energies(spec))]
                 text += f"  (reverse: {consensus(reverse, built.alphabet)})"
+            if errors is not None:
+                text += f"  {letters_text(spec, errors)}"
         lines.append(f"  {name:<{width}}  {text}")
     return lines
 
 
-def _dimer_lines(built: BuiltModel) -> list[str]:
+def _dimer_lines(built: BuiltModel, errors: Uncertainty | None) -> list[str]:
     lines = []
-    for name, dimer in _largest_dimers(built).items():
-        best = ", ".join(
-            f"{strands} {offset:+d} ({value:.2f})"
-            for value, strands, offset in _arrangements(dimer)[:_BEST]
-        )
-        lines.append(f"  {name}  {best}")
+    for name, dimer in largest_dimers(built).items():
+        known = {} if errors is None else arrangement_errors(dimer, errors)
+        best = []
+        for value, strands, offset in _arrangements(dimer)[:_BEST]:
+            shown = _omega_cell(value, known.get((strands, offset)))
+            best.append(f"{strands} {offset:+d} ({shown})")
+        lines.append(f"  {name}  {', '.join(best)}")
     head = "Dimers: strands and start of b minus start of a (log omega), best first"
     return [head, *lines] if lines else []
+
+
+def _omega_cell(value: float, known: Estimate | None) -> str:
+    if known is None:
+        return f"{value:.2f}"
+    if not bool(known.is_identified):
+        return f"{value:.2f}, {NOT_IDENTIFIED}"
+    return cell(known, 2) if float(known.error) > 0 else f"{value:.2f}"
 
 
 def _arrangements(dimer: Cooperativity) -> list[tuple[float, str, int]]:
@@ -363,7 +388,7 @@ def _arrangements(dimer: Cooperativity) -> list[tuple[float, str, int]]:
     return sorted(ranked, reverse=True)
 
 
-def _activity_lines(built: BuiltModel) -> list[str]:
+def _activity_lines(built: BuiltModel, errors: Uncertainty | None) -> list[str]:
     constants = {
         name: moved_constant(spec)
         for name, spec in built.specs.modes.items()
@@ -371,33 +396,58 @@ def _activity_lines(built: BuiltModel) -> list[str]:
     }
     lines = []
     for experiment in built.experiments:
+        title = experiment.experiment.name
         columns = {
-            name: log_activities(experiment, each, constants)
+            name: _activity_cells(experiment, each, constants, errors)
             for name, each in experiment.rounds.items()
             if isinstance(each, Round)
         }
-        lines.append(f"Log activities in {experiment.experiment.name}, by round")
+        lines.append(f"Log activities in {title}, by round")
         lines += _grid(columns)
+        ratios = None if errors is None else ratio_columns(experiment, errors)
+        if ratios is not None:
+            lines.append(
+                f"Log activities in {title}, less that of {ratios[0]}:"
+                " what the data identify"
+            )
+            lines += _grid(ratios[1])
     return lines
 
 
-def _grid(columns: Mapping[str, Mapping[str, float]]) -> list[str]:
-    """Return columns of numbers by name as lines."""
+def _activity_cells(
+    built: BuiltExperiment,
+    each: Round,
+    constants: Mapping[str, float],
+    errors: Uncertainty | None,
+) -> dict[str, str]:
+    values = log_activities(built, each, constants)
+    cells = {name: _cell(value) for name, value in values.items()}
+    if errors is not None:
+        for name, part in present_parts(built, each).items():
+            found = errors.log_activity(part)
+            if bool(found.is_identified):
+                cells[name] = cell(found)
+    return cells
+
+
+def _grid(columns: Mapping[str, Mapping[str, str]]) -> list[str]:
+    """Return columns of cells by name as lines."""
     rows = list(dict.fromkeys(name for column in columns.values() for name in column))
     width = max(map(len, rows), default=0)
-    widths = [max(8, len(name)) for name in columns]
+    widths = [
+        max(8, len(name), *map(len, column.values()))
+        for name, column in columns.items()
+    ]
     head = [f"{name:>{w}}" for name, w in zip(columns, widths, strict=True)]
     lines = [f"  {'':<{width}}  {'  '.join(head)}"]
     for row in rows:
         cells = [
-            f"{_cell(column.get(row)):>{w}}"
+            f"{column.get(row, ''):>{w}}"
             for column, w in zip(columns.values(), widths, strict=True)
         ]
         lines.append(f"  {row:<{width}}  {'  '.join(cells)}")
     return lines
 
 
-def _cell(value: float | None) -> str:
-    if value is None:
-        return ""
+def _cell(value: float) -> str:
     return "absent" if value == NEG_INF else f"{value:.3f}"

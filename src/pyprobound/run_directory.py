@@ -3,6 +3,7 @@
     config.toml    the configuration, every default filled in
     model.pt       the checkpoint of the best model
     result.json    parameters, losses, versions (truth.json of a simulation)
+    errors.npz     the covariance of the parameters
     log.jsonl      one JSON object per evaluation of a fit
     log.txt        the fit's own words
     select.tsv     the candidates of a selection, and select.json
@@ -33,16 +34,28 @@ from pyprobound.config import (
 )
 from pyprobound.errors import CheckpointError, ConfigError, PyProBoundError
 from pyprobound.table import CountTable
+from pyprobound.uncertainty import Uncertainty
 
 CONFIG = "config.toml"
 MODEL = "model.pt"
 RESULT = "result.json"
+ERRORS = "errors.npz"
 TRUTH = "truth.json"
 EVENTS = "log.jsonl"
 LOG = "log.txt"
 CANDIDATES = "select.tsv"
 SELECTION = "select.json"
-_OURS = (CONFIG, MODEL, RESULT, TRUTH, EVENTS, LOG, CANDIDATES, SELECTION)
+_OURS = (
+    CONFIG,
+    MODEL,
+    RESULT,
+    ERRORS,
+    TRUTH,
+    EVENTS,
+    LOG,
+    CANDIDATES,
+    SELECTION,
+)
 
 
 @dataclass(frozen=True)
@@ -69,6 +82,11 @@ class RunDirectory:
     def result(self) -> Path:
         """Parameters, losses and versions of a fit."""
         return self.path / RESULT
+
+    @property
+    def errors(self) -> Path:
+        """The covariance of the parameters."""
+        return self.path / ERRORS
 
     @property
     def truth(self) -> Path:
@@ -224,6 +242,26 @@ def open_run(
         built.loss.to(torch.float64)
     metadata = built.loss.reload(checkpoint)
     return _with_flanks(document, metadata["flank_lengths"]), built
+
+
+def open_errors(model: Path, built: BuiltModel) -> Uncertainty:
+    """Return the errors of a model, as its fit has written them.
+
+    Args:
+        model: The run directory, or the checkpoint in it.
+        built: What `open_run` has made of it.
+
+    Raises:
+        PyProBoundError: There are none, or they are damaged or of another model.
+    """
+    run = RunDirectory(model if model.is_dir() else model.parent)
+    if not run.errors.exists():
+        msg = (
+            f"{run.errors}: no such file; the fit was made without errors (or was"
+            " interrupted): fit again, or score without --errors"
+        )
+        raise CheckpointError(msg)
+    return Uncertainty.load(run.errors, built.loss)
 
 
 def _with_flanks(document: Document, lengths: Sequence[tuple[int, int]]) -> Document:

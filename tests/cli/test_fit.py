@@ -17,7 +17,14 @@ from pyprobound.report import consensus
 from pyprobound.run_directory import open_run
 from tests.cli.cases import MINIMAL, Command, gzipped, listing, table_text
 
-FILES = {"config.toml", "model.pt", "result.json", "log.jsonl", "log.txt"}
+FILES = {
+    "config.toml",
+    "model.pt",
+    "result.json",
+    "errors.npz",
+    "log.jsonl",
+    "log.txt",
+}
 
 
 def result_of(run: Path) -> dict:

@@ -12,7 +12,7 @@ import torch
 
 from pyprobound.alphabets import DNA
 from pyprobound.base import Binding
-from pyprobound.cli import _score
+from pyprobound.cli import _columns, _score
 from pyprobound.cli._fit import FitOptions, run_fit
 from pyprobound.config import BuiltModel
 from pyprobound.cooperativity import Cooperativity
@@ -142,7 +142,7 @@ def test_chunks_do_not_change_scores(
     whole = command("score", run, stdin=text).out
     monkeypatch.setattr(_score, "_LETTERS_AT_ONCE", 50)
     small = command("score", run, stdin=text).out
-    monkeypatch.setattr(_score, "_RECORDS_AT_ONCE", 1)
+    monkeypatch.setattr(_columns, "_RECORDS_AT_ONCE", 1)
     single = command("score", run, stdin=text).out
     for other in (small, single):
         for one, two in zip(

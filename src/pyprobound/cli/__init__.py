@@ -109,6 +109,14 @@ def fit(
             " repeated.",
         ),
     ] = None,
+    errors: Annotated[
+        bool | None,
+        typer.Option(
+            "--errors/--no-errors",
+            help="Whether to compute standard errors, which takes one pass over the"
+            " tables; by default the configuration says (yes, if it says nothing).",
+        ),
+    ] = None,
 ) -> None:
     """Fit a model to count tables.
 
@@ -156,7 +164,9 @@ def fit(
         from pyprobound.cli._fit import FitOptions
         from pyprobound.cli._select import run_fit_or_select
 
-        options = FitOptions(config, output, seed, quiet=quiet, force=force)
+        options = FitOptions(
+            config, output, seed, quiet=quiet, force=force, errors=errors
+        )
         code = run_fit_or_select(options)
     raise typer.Exit(code)
 
@@ -259,6 +269,20 @@ def score(
     upper: Annotated[
         bool, typer.Option("--upper", help="Read small letters as capitals.")
     ] = False,
+    errors: Annotated[
+        bool,
+        typer.Option(
+            "--errors",
+            help="Add the standard error and the 95% interval of each value (nan: not"
+            " identified), from the errors.npz of the run.",
+        ),
+    ] = False,
+    reference: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SEQ", help="Print differences from the values of this sequence."
+        ),
+    ] = None,
 ) -> None:
     """Print what a trained model says of sequences, as a table.
 
@@ -270,6 +294,7 @@ def score(
         pyprobound score bcd.run peaks.fa > scores.tsv
         echo GGGATTAGGG | pyprobound score bcd.run
         pyprobound score bcd.run counts.tsv.gz --flanks --what enrichment
+        pyprobound score bcd.run sites.txt --errors --reference GGGATTAGGG
     """  # noqa: D301 the backspace keeps the lines of the help as they are
     with _told():
         from pyprobound.cli._score import ScoreOptions, run_score
@@ -282,6 +307,8 @@ def score(
             experiment,
             flanks=flanks,
             upper=upper,
+            errors=errors,
+            reference=reference,
         )
         run_score(options)
 

@@ -19,6 +19,7 @@ import pandas as pd
 import torch
 
 from pyprobound._version import __version__
+from pyprobound.cli._errors import SWITCHED_OFF, errors_of, numbers_of
 from pyprobound.cli._progress import is_new_fit, progress_for
 from pyprobound.cli._signals import Interrupted, raised_signals
 from pyprobound.cli._simulate import with_seed
@@ -38,6 +39,7 @@ from pyprobound.report import FORMAT, Json, finite, parameters, summary, table_n
 from pyprobound.run_directory import RunDirectory, open_run
 from pyprobound.structure import set_flank_lengths
 from pyprobound.table import CountBatch, CountTable
+from pyprobound.uncertainty import Uncertainty
 
 _DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
@@ -52,6 +54,7 @@ class FitOptions:
     quiet: bool
     force: bool
     keep: Collection[str] = ()  # files of the run directory that stay
+    errors: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -122,6 +125,7 @@ def run_fit(options: FitOptions) -> int:
     outcome = _trained(fit, quiet=options.quiet)
     best = open_run(fit.run.path, fit.train) if fit.run.model.exists() else None
     losses = {} if best is None else _losses(fit, *best)
+    errors = _errors(fit, best, outcome, wanted=options.errors)
     seconds = time.perf_counter() - clock
     content: dict[str, Json] = {
         "format": FORMAT,
@@ -136,10 +140,13 @@ def run_fit(options: FitOptions) -> int:
         "tables": table_numbers(fit.train),
         "steps": outcome.steps,
         **({} if best is None else parameters(*best)),
+        **({} if best is None else {"uncertainty": numbers_of(best[1], errors)}),
     }
     fit.run.write_json(fit.run.result, content)
+    if isinstance(errors, Uncertainty):
+        errors.save(fit.run.errors)
     if not options.quiet and best is not None:
-        print(f"{summary(best[1])}\n{_closing(fit, losses, seconds)}")
+        print(_shown(best[1], errors) + _closing(fit, losses, seconds))
     if outcome.signal is None:
         return 0
     kept = f"the best model so far is in {fit.run.model}"
@@ -309,6 +316,29 @@ def _losses(fit: Fit, document: Document, built: BuiltModel) -> dict[str, Json]:
         "total": finite(data + penalty),
         "held_out": held_out,
     }
+
+
+def _errors(
+    fit: Fit,
+    best: tuple[Document, BuiltModel] | None,
+    outcome: Outcome,
+    *,
+    wanted: bool | None,
+) -> Uncertainty | str:
+    """Return the errors of the model that was kept, or why there are none."""
+    if wanted is None:
+        wanted = fit.document.config.optimizer.errors
+    if best is None or outcome.signal is not None:
+        return "the fit was interrupted"
+    return errors_of(best[1], fit.train) if wanted else SWITCHED_OFF
+
+
+def _shown(built: BuiltModel, errors: Uncertainty | str) -> str:
+    """Return the summary of a model, and why it has no errors if it should have."""
+    if isinstance(errors, Uncertainty):
+        return f"{summary(built, errors)}\n"
+    reason = "" if errors == SWITCHED_OFF else f"No errors: {errors}\n"
+    return f"{summary(built)}\n{reason}"
 
 
 def _closing(fit: Fit, losses: Mapping[str, Json], seconds: float) -> str:

@@ -11,13 +11,13 @@ from typing import TextIO
 
 from pyprobound._chunking import memory_budget
 from pyprobound._files import replacing
+from pyprobound.cli._columns import Columns, ErrorColumns, PlainColumns
 from pyprobound.cli._scorer import make_scorer
 from pyprobound.cli._sequences import Record, opened, records, shown
 from pyprobound.errors import InputError
-from pyprobound.run_directory import open_run
+from pyprobound.run_directory import open_errors, open_run
 
 _LETTERS_AT_ONCE = 2**21
-_RECORDS_AT_ONCE = 8192
 _BYTES_PER_LETTER = 64  # codes and the scores of windows, on both strands
 
 
@@ -32,12 +32,23 @@ class ScoreOptions:
     experiment: str | None
     flanks: bool
     upper: bool
+    errors: bool = False
+    reference: str | None = None
 
 
 def run_score(options: ScoreOptions) -> None:
     """Score all sequences and print a table."""
     document, built = open_run(options.model)
+    errors = open_errors(options.model, built) if options.errors else None
     scorer = make_scorer(document, built, options.experiment, as_probes=options.flanks)
+    reference = None
+    if options.reference is not None:
+        text = options.reference.upper() if options.upper else options.reference
+        reference = Record(text, text, "--reference")
+    if errors is None:
+        columns: Columns = PlainColumns(scorer, options.what, reference)
+    else:
+        columns = ErrorColumns(scorer, options.what, reference, errors)
     with opened(options.sequences) as lines, _written(options.output) as file:
         found = iter(records(options.sequences, lines))
         first = next(found, None)
@@ -45,15 +56,16 @@ def run_score(options: ScoreOptions) -> None:
             msg = f"{shown(options.sequences)}: holds no sequence"
             raise InputError(msg)
         label = "sequence" if first.name == first.sequence else "name"
-        header = "\t".join([label, *scorer.columns(options.what)])
-        for chunk in _chunks(first, found, upper=options.upper):
-            values = scorer.values(chunk, options.what)
+        header = "\t".join([label, *columns.names])
+        for chunk in _chunks(first, found, columns.most, upper=options.upper):
+            values = columns.values(chunk)
             if header:  # not before the first values: bad input prints nothing
                 print(header, file=file)
                 header = ""
             for record, row in zip(chunk, values.tolist(), strict=True):
                 cells = [f"{value:.7g}" for value in row]
                 print("\t".join([record.name, *cells]), file=file)
+    columns.close()
 
 
 @contextmanager
@@ -70,7 +82,7 @@ def _written(path: Path | None) -> Iterator[TextIO]:
 
 
 def _chunks(
-    first: Record, rest: Iterable[Record], *, upper: bool
+    first: Record, rest: Iterable[Record], most_records: int, *, upper: bool
 ) -> Iterator[list[Record]]:
     """Iterate over lists of records that fit in memory together."""
     chunk: list[Record] = []
@@ -81,7 +93,7 @@ def _chunks(
         record = Record(each.name, sequence, each.where)
         wider = max(longest, len(sequence))
         full = (len(chunk) + 1) * wider > most
-        if chunk and (full or len(chunk) == _RECORDS_AT_ONCE):
+        if chunk and (full or len(chunk) == most_records):
             yield chunk
             chunk, wider = [], len(sequence)
         chunk.append(record)

@@ -11,7 +11,7 @@ from functools import cached_property
 from warnings import warn
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from pyprobound._evaluation import Evaluation
 from pyprobound._numerics import NEG_INF, logsumexp
@@ -34,6 +34,13 @@ from pyprobound.errors import InputError, PyProBoundError
 from pyprobound.layers import PSAM, Conv0d, Conv1d
 from pyprobound.mode import Mode
 from pyprobound.rounds import BaseRound, Round
+from pyprobound.uncertainty import (
+    Aliases,
+    Rows,
+    ScoreRows,
+    Uncertainty,
+    with_gradients,
+)
 
 SCORES = "scores"
 LOG_Z = "log_z"
@@ -127,17 +134,61 @@ class Scorer:
             InputError: A letter is unknown or a sequence too short; the message names
                 the record.
         """
+        with torch.no_grad():
+            seqs, bindings, _ = self._ready(chunk)
+            evaluation = Evaluation(seqs)
+            scores = {n: evaluation(each.evaluate) for n, each in bindings.items()}
+            columns = [column for each in what for column in self._column(each, scores)]
+        return torch.stack(columns, 1)
+
+    def rows(
+        self, chunk: Sequence[Record], what: Sequence[str], errors: Uncertainty
+    ) -> list[Rows]:
+        """Return the values of some sequences with their derivatives, by column.
+
+        Scores are in the gauge of the errors but for their values, which are those of
+        `values`: only the constant differs.
+
+        Raises:
+            PyProBoundError: As `values` does; or a sequence is too long.
+        """
+        with torch.enable_grad(), with_gradients(errors.free.tensors):
+            seqs, bindings, aliases = self._ready(chunk)
+            found = ScoreRows.of(
+                list(bindings.values()),
+                seqs,
+                errors.free,
+                trained=[self.trained.bindings[name] for name in bindings],
+                aliases=aliases,
+            )
+            return [
+                column for each in what for column in self._rows(each, found, errors)
+            ]
+
+    def _rows(self, what: str, found: ScoreRows, errors: Uncertainty) -> list[Rows]:
+        if what == SCORES:
+            is_biased = self.as_probes
+            slopes = [
+                errors.constant_of(each, is_biased=is_biased)[1]
+                for each in self.trained.bindings.values()
+            ]
+            nothing = torch.zeros((), dtype=torch.float64)
+            return [found.score(i).less(nothing, x) for i, x in enumerate(slopes)]
+        if what == LOG_Z:
+            return [found.log_aggregate(each) for each in self.selections.values()]
+        return [found.log_enrichment(each) for each in self.selections.values()]
+
+    def _ready(
+        self, chunk: Sequence[Record]
+    ) -> tuple[Tensor, Mapping[str, Binding], Aliases]:
+        """Return the codes of sequences, what scores them, and what that is made of."""
         seqs, reads = self._encode(chunk)
-        bindings = self._bindings(reads, chunk)
+        bindings, aliases = self._bindings(reads, chunk)
         if self._uses_trained:
             missing = ProbeLengths.of(self.section).input_shape - seqs.shape[1]
             padding = self.built.alphabet.neginf_pad
             seqs = torch.nn.functional.pad(seqs, (0, missing), value=padding)
-        evaluation = Evaluation(seqs)
-        with torch.no_grad():
-            scores = {n: evaluation(each.evaluate) for n, each in bindings.items()}
-            columns = [column for each in what for column in self._column(each, scores)]
-        return torch.stack(columns, 1)
+        return seqs, bindings, aliases
 
     def _column(self, what: str, scores: Mapping[str, Tensor]) -> list[Tensor]:
         if what == SCORES:
@@ -222,12 +273,12 @@ class Scorer:
 
     def _bindings(
         self, reads: ProbeLengths, chunk: Sequence[Record]
-    ) -> Mapping[str, Binding]:
-        """Return bindings that read sequences of such lengths."""
+    ) -> tuple[Mapping[str, Binding], Aliases]:
+        """Return bindings that read sequences of such lengths, and their aliases."""
         self._check_fit(reads, chunk)
         if self._uses_trained:
             self._check_lengths(reads, chunk)
-            return self.trained.bindings
+            return self.trained.bindings, {}
         return self._fresh_bindings(reads)
 
     def _check_fit(self, reads: ProbeLengths, chunk: Sequence[Record]) -> None:
@@ -264,8 +315,13 @@ class Scorer:
                 )
                 raise _error(record, rule)
 
-    def _fresh_bindings(self, reads: ProbeLengths) -> dict[str, Binding]:
-        """Return the bindings with the trained parameters, built for other lengths."""
+    def _fresh_bindings(
+        self, reads: ProbeLengths
+    ) -> tuple[dict[str, Binding], Aliases]:
+        """Return the bindings with the trained parameters, built for other lengths.
+
+        Spacings have parameters of their own, which are made of the trained ones.
+        """
         config = self.document.config
         sections = {str(mode.name): mode for mode in config.modes}
         specs = self.built.specs
@@ -279,21 +335,25 @@ class Scorer:
                 section = section.model_copy(update={"position_bias": None})
             trims = specs.trims[name] if self.as_probes else []
             modes[name] = build_mode(section, spec, trims, reads)
-            modes[name].log_hill.data.copy_(trained.log_hill)
+            modes[name].log_hill = trained.log_hill
+        aliases: dict[nn.Parameter, Tensor] = {}
         dimers = {
-            str(dimer.name): self._fresh_dimer(dimer, modes)
+            str(dimer.name): self._fresh_dimer(dimer, modes, aliases)
             for dimer in config.dimers
             if str(dimer.name) in self.trained.bindings
         }
         found: dict[str, Binding] = {**modes, **dimers}
-        return {name: found[name] for name in self.trained.bindings}
+        return {name: found[name] for name in self.trained.bindings}, aliases
 
     def _trained_mode(self, name: str) -> Mode | None:
         binding = self.trained.bindings.get(name)
         return binding if isinstance(binding, Mode) else None
 
     def _fresh_dimer(
-        self, section: DimerSection, modes: Mapping[str, Mode]
+        self,
+        section: DimerSection,
+        modes: Mapping[str, Mode],
+        aliases: dict[nn.Parameter, Tensor],
     ) -> Cooperativity:
         trained = self.trained.bindings[str(section.name)]
         assert isinstance(trained, Cooperativity)
@@ -301,8 +361,11 @@ class Scorer:
         section = section.model_copy(update={"position_bias": None, "normalize": False})
         spacing = make_spacing(section, mode_a.key(), mode_b.key(), _reach(trained))
         dimer = build_dimer(section, spacing, mode_a, mode_b)
-        _copy_spacing(trained, spacing)
-        dimer.log_hill.data.copy_(trained.log_hill)
+        spacing.attach(trained.spacing.max_num_windows)
+        values = _spacing_of(trained, spacing)
+        spacing.log_spacing.data.copy_(values.detach())
+        aliases[spacing.log_spacing] = values
+        dimer.log_hill = trained.log_hill
         return dimer
 
 
@@ -315,26 +378,25 @@ def _reach(dimer: Cooperativity) -> int | None:
     return None if size_a is None else dimer.mode_b.n_windows - 1 - size_a
 
 
-def _copy_spacing(trained: Cooperativity, spacing: Spacing) -> None:
-    """Give a spacing the values of a trained one, offset by offset."""
-    stored = trained.spacing.log_spacing.detach()
-    spacing.attach(trained.spacing.max_num_windows)
+def _spacing_of(trained: Cooperativity, spacing: Spacing) -> Tensor:
+    """Return the values that a wider spacing has of a trained one, by offset."""
+    stored = trained.spacing.log_spacing
     n_more = (spacing.log_spacing.shape[1] - stored.shape[1]) // 2
-    values = spacing.log_spacing.data
-    values[:, n_more : n_more + stored.shape[1]] = stored - _mean_taken_off(trained)
+    values = stored - _mean_taken_off(trained)
+    return torch.nn.functional.pad(values, (n_more, n_more))
 
 
-def _mean_taken_off(dimer: Cooperativity) -> float:
+def _mean_taken_off(dimer: Cooperativity) -> Tensor:
     """Return what `normalize` subtracts for the probes that a dimer was trained on."""
     spacing, n_a, n_b = dimer.spacing, dimer.mode_a.n_windows, dimer.mode_b.n_windows
+    nothing = torch.zeros_like(dimer.log_hill)
     if not spacing.normalize:
-        return 0.0
-    with torch.no_grad():
-        read = spacing.get_log_spacing(n_a, n_b)[:, 0]  # the rows as they are stored
+        return nothing
+    read = spacing.get_log_spacing(n_a, n_b)[:, 0]  # the rows as they are stored
     first = spacing.log_spacing.shape[1] // 2 - (n_a - 1)
-    stored = spacing.log_spacing.detach()[:, first : first + n_a + n_b - 1]
+    stored = spacing.log_spacing[:, first : first + n_a + n_b - 1]
     allowed = read > NEG_INF
-    return float((stored - read)[allowed].mean()) if bool(allowed.any()) else 0.0
+    return (stored - read)[allowed].mean() if bool(allowed.any()) else nothing
 
 
 def _has_bias(binding: Binding) -> bool:

@@ -244,6 +244,7 @@ class OptimizerSection(Section):
     dtype: Literal["float32", "float64"] = "float32"
     device: str | None = None
     threads: Positive | None = None
+    errors: bool = True
 
 
 _SomeCounts = Annotated[list[Count], _Listed, Field(min_length=1)]

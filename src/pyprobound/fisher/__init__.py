@@ -5,7 +5,7 @@ TrustRegion      minimises such an objective, and says why it ended
 """
 
 from pyprobound.fisher._bindings import columns_of, derivatives_of
-from pyprobound.fisher._fit import has_information, trust_region_of
+from pyprobound.fisher._fit import MOST_PARAMETERS, has_information, trust_region_of
 from pyprobound.fisher._linear import LinearMap
 from pyprobound.fisher._objective import CountObjective, Moments, Quadratic
 from pyprobound.fisher._parameters import FreeParameters
@@ -13,6 +13,7 @@ from pyprobound.fisher._starts import choose_start, motifs_of_noise
 from pyprobound.fisher._trust_region import TOLERANCE, TrustRegion
 
 __all__ = [
+    "MOST_PARAMETERS",
     "TOLERANCE",
     "CountObjective",
     "FreeParameters",

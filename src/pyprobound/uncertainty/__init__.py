@@ -7,16 +7,33 @@ Estimate      a value with its standard error and its 95% interval
 
 from pyprobound.uncertainty._bootstrap import Bootstrap, bootstrap
 from pyprobound.uncertainty._estimate import NORMAL_95, NOT_IDENTIFIED, Estimate
-from pyprobound.uncertainty._fisher import LARGEST_ERROR, Uncertainty
+from pyprobound.uncertainty._fisher import (
+    LARGEST_ERROR,
+    Uncertainty,
+    with_gradients,
+)
 from pyprobound.uncertainty._named import ErrorBars
+from pyprobound.uncertainty._sequences import (
+    Aliases,
+    Rows,
+    ScoreRows,
+    difference,
+    rounding_of,
+)
 
 __all__ = [
     "LARGEST_ERROR",
     "NORMAL_95",
     "NOT_IDENTIFIED",
+    "Aliases",
     "Bootstrap",
     "ErrorBars",
     "Estimate",
+    "Rows",
+    "ScoreRows",
     "Uncertainty",
     "bootstrap",
+    "difference",
+    "rounding_of",
+    "with_gradients",
 ]

@@ -65,13 +65,16 @@ class Bootstrap(ErrorBars):
         """
         return self.replicates.T.cov()
 
-    def of(self, function: Callable[[], Tensor]) -> Estimate:
+    def of(
+        self, function: Callable[[], Tensor], *, is_linear: bool = False
+    ) -> Estimate:
         """Return the value of a function and how it scatters over the fits.
 
         Args:
             function: Computes a tensor of any shape from the model.
+            is_linear: A promise that it sums parameters, which saves time.
         """
-        expected = self.fisher.of(function)
+        expected = self.fisher.of(function, is_linear=is_linear)
         found = []
         with self._restored(), torch.no_grad(), with_gradients(self._tensors):
             for values, reads in zip(self.replicates, self._reads, strict=True):
