@@ -363,7 +363,7 @@ class Scorer:
         dimer = build_dimer(section, spacing, mode_a, mode_b)
         spacing.attach(trained.spacing.max_num_windows)
         values = _spacing_of(trained, spacing)
-        spacing.log_spacing.data.copy_(values.detach())
+        spacing.log_spacing.data = values.detach().clone()
         aliases[spacing.log_spacing] = values
         dimer.log_hill = trained.log_hill
         return dimer
