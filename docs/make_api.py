@@ -134,6 +134,17 @@ SECTIONS = (
         ("split_by_sequence", "Split"),
     ),
     (
+        "Standard errors",
+        "pyprobound.uncertainty",
+        (
+            "uncertainty/_fisher.py",
+            "uncertainty/_named.py",
+            "uncertainty/_bootstrap.py",
+            "uncertainty/_estimate.py",
+        ),
+        ("Uncertainty", "ErrorBars", "bootstrap", "Bootstrap", "Estimate"),
+    ),
+    (
         "The plan of a sequential fit",
         "pyprobound.procedure",
         ("procedure.py",),
