@@ -208,6 +208,7 @@ docstrings; do not edit it by hand. How to use the names is told in the
 CONSTANTS = {
     "_STDOUT": "sys.stdout",
     "_NEVER": "tensor(inf)",
+    "LARGEST_ERROR": "10.0",
     "NOT_GIVEN": "-1.0",
     "math.inf": "inf",
 }
