@@ -153,7 +153,7 @@ def _dimer_numbers(
     n_offsets = found.value.shape[2]
     first = 1 - dimer.mode_a.n_windows
     place = errors.reference(dimer)
-    reference = None
+    reference: Json = None
     if place is not None:
         pair, offset = divmod(place, n_offsets)
         reference = {
@@ -223,19 +223,19 @@ def _round_numbers(
 ) -> dict[str, Json]:
     numbers: dict[str, Json] = {
         "name": each.name,
-        "log_depth": estimate_numbers(errors.of(lambda: each.log_depth)),
+        "log_depth": _parameter_numbers(each.log_depth, errors),
     }
     for name in ("rho", "gamma", "delta"):
         own = getattr(each, name, None)
         if isinstance(own, Tensor):
-            numbers[name] = estimate_numbers(errors.of(lambda own=own: own))
+            numbers[name] = _parameter_numbers(own, errors)
     if not isinstance(each, Round):
         return numbers
     concentration = each.aggregate.log_target_concentration
     parts = present_parts(built, each)
     first = next(iter(parts), None)
     return numbers | {
-        "log_target_concentration": estimate_numbers(errors.of(lambda: concentration)),
+        "log_target_concentration": _parameter_numbers(concentration, errors),
         "log_activities": {
             name: estimate_numbers(errors.log_activity(part))
             for name, part in parts.items()
@@ -246,6 +246,10 @@ def _round_numbers(
             for name, part in parts.items()
         },
     }
+
+
+def _parameter_numbers(parameter: Tensor, errors: Uncertainty) -> dict[str, Json]:
+    return estimate_numbers(errors.of(lambda: parameter))
 
 
 def _ratios_of_rounds(

@@ -48,6 +48,7 @@ def test_signal_keeps_the_best_model(
     result = json.loads((experiment / "run/result.json").read_text(encoding="utf-8"))
     assert result["interrupted"] is True
     assert result["ended"] == f"interrupted by {name}"
+    assert result["uncertainty"] == {"skipped": "the fit was interrupted"}
     events = [
         json.loads(x) for x in (experiment / "run/log.jsonl").read_text().splitlines()
     ]

@@ -216,8 +216,8 @@ class Uncertainty(ErrorBars):
         return error.masked_fill(unknown, math.nan)
 
     def _part_outside(self, jacobian: Tensor) -> Tensor:
-        inside_out: Tensor = jacobian @ self.unidentified
-        return inside_out.norm(dim=1)
+        part: Tensor = torch.linalg.vector_norm(jacobian @ self.unidentified, dim=1)
+        return part
 
     def parameters(self) -> list[tuple[str, float, float]]:
         """Return (name, value, standard error) of every parameter, as it stands.
