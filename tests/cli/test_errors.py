@@ -181,6 +181,13 @@ def test_errors_can_be_switched_off(
     assert done.err.count("\n") == 1
 
 
+def test_fits_of_other_files_have_no_errors(command: Command, folder: Path) -> None:
+    (folder / "fit.json").write_text("{}")
+    done = command("fit", "fit.json", "--errors")
+    assert done.code == 2
+    assert done.err == "error: --errors is for a CONFIG.toml, not fit.json\n"
+
+
 def test_a_run_gives_the_errors_that_its_tables_give(kd_run: Path) -> None:
     document, built = open_run(kd_run)
     train, _ = make_tables(document, read_counts(document))

@@ -148,6 +148,9 @@ def fit(
         if config.suffix == ".json":
             from pyprobound.cli._fit_probound import ProBoundOptions, run_probound
 
+            if errors:
+                msg = f"--errors is for a CONFIG.toml, not {config}"
+                raise PyProBoundError(msg)
             asked = ProBoundOptions(
                 config,
                 output,
