@@ -118,7 +118,7 @@ SECTIONS = (
     (
         "Fitting",
         "pyprobound.optimizer",
-        ("optimizer.py",),
+        ("optimizer.py", "_progress.py"),
         ("Optimizer", "ProgressEvent"),
     ),
     (

@@ -12,28 +12,21 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, MutableMapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, cast
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import Sampler
 
-from pyprobound._step_memory import StepMemory, moved
+from pyprobound._descent import Descent, goes_by_information
+from pyprobound._epochs import Epochs, EpochSettings
+from pyprobound._progress import Place, ProgressEvent
 from pyprobound._typing import FileLike
 from pyprobound.aggregate import Aggregate
 from pyprobound.base import Call, Spec, Step
 from pyprobound.fisher import TOLERANCE as FINE_TOLERANCE
-from pyprobound.fisher import (
-    CountObjective,
-    TrustRegion,
-    choose_start,
-    has_information,
-    motifs_of_noise,
-    trust_region_of,
-)
-from pyprobound.loss import BaseLoss, Loss, MultiExperimentLoss, T
+from pyprobound.loss import BaseLoss, Loss, T
 from pyprobound.procedure import Stage, format_plan, is_improved, make_plan
 from pyprobound.structure import (
     Snapshot,
@@ -44,52 +37,15 @@ from pyprobound.structure import (
     modes_of,
     set_flank_lengths,
 )
-from pyprobound.table import CountBatch, MultitaskLoader, Table, collate_batch_fn
+from pyprobound.table import MultitaskLoader, Table
+
+__all__ = ["TOLERANCE", "Optimizer", "ProgressEvent"]
 
 _NEVER = torch.tensor(torch.inf)
 _STDOUT = cast("io.TextIOBase", sys.stdout)
 
 TOLERANCE = 1e-6
 """A full-batch epoch that gains less loss per read than this ends a fit."""
-
-CEILING = 1e9
-"""Losses and slopes above it are not told apart: no fit comes from there."""
-
-
-@dataclass(frozen=True)
-class ProgressEvent:
-    """One epoch of a fit.
-
-    Attributes:
-        binding: What is being fitted.
-        step: The number of the step in its plan.
-        call: The calls that opened the step, as text.
-        epoch: The number of the epoch in this fit; 0 is before any training.
-        train_loss: Negative log likelihood on the training tables.
-        train_regularization: Penalty.
-        val_loss: Negative log likelihood on the validation tables, if there are any.
-        best: Whether this is the best model so far.
-        seconds: Since the optimizer was made.
-    """
-
-    binding: str
-    step: int
-    call: str
-    epoch: int
-    train_loss: float
-    train_regularization: float
-    val_loss: float | None
-    best: bool
-    seconds: float
-
-
-@dataclass(frozen=True)
-class _Place:
-    """Where in a plan a fit is, for messages."""
-
-    binding: str = "all"
-    step: int = 0
-    call: str = ""
 
 
 class Optimizer(Generic[T]):
@@ -172,9 +128,8 @@ class Optimizer(Generic[T]):
         self._tolerance = FINE_TOLERANCE
         self.model.to(device=self.device, dtype=dtype)
         self._started = time.monotonic()
-        self._place = _Place()
-        self._engine: torch.optim.Optimizer | None = None
-        self._memory: StepMemory | None = None
+        self._place = Place()
+        self._epochs = self._new_epochs()
         # The loss that a model must beat to replace the checkpoint: a new binding
         # begins above the loss of the model without it.
         self._bar = math.inf
@@ -247,8 +202,8 @@ class Optimizer(Generic[T]):
             f"### Table {index}:\n{table.get_setup_string()}"
             for index, table in enumerate(self.train_tables)
         ]
-        chosen = self._engine_class().__name__
-        if self._is_second_order:
+        chosen = self._epoch_settings.engine_class.__name__
+        if goes_by_information(self.model, self.train_tables, self._epoch_settings):
             chosen = "TrustRegion (Fisher information)"
         settings = {
             "optimizer": chosen,
@@ -320,45 +275,22 @@ class Optimizer(Generic[T]):
 
     # --- one fit -------------------------------------------------------------------
 
-    def _loader(self, tables: Sequence[Table[T]], *, train: bool) -> MultitaskLoader[T]:
-        return MultitaskLoader(self._loader_of(table, train=train) for table in tables)
-
-    def _loader_of(self, table: Table[T], *, train: bool) -> DataLoader[T]:
-        size = self.batch_size if train and self.batch_size else len(table)
-        sampler = None
-        if train and self.batch_size and self.sampler is not None:
-            make = cast("Callable[..., Sampler[T]]", self.sampler)
-            sampler = make(table, **self.sampler_args)
-        return DataLoader(
-            table,
-            batch_size=min(size, len(table)),
-            shuffle=bool(train and self.batch_size and sampler is None),
-            sampler=sampler,
-            collate_fn=collate_batch_fn,
+    @property
+    def _epoch_settings(self) -> EpochSettings[T]:
+        return EpochSettings(
+            self.batch_size,
+            self.sampler,
+            self.sampler_args,
+            self.optimizer,
+            self.optim_args,
+            self.use_amp,
+            self.device,
         )
 
-    def _engine_class(self) -> type[torch.optim.Optimizer]:
-        if self.optimizer is not None:
-            return self.optimizer
-        return torch.optim.Adam if self.batch_size else torch.optim.LBFGS
-
-    def _new_engine(self) -> torch.optim.Optimizer:
-        chosen = self._engine_class()
-        arguments: dict[str, Any] = {}
-        if issubclass(chosen, torch.optim.LBFGS):
-            arguments = {
-                "line_search_fn": "strong_wolfe",
-                "history_size": 50,
-                "tolerance_grad": 1e-7,
-                "tolerance_change": 1e-10,
-            }
-        elif self.optimizer is None:
-            arguments = {"lr": 0.01}
-        trained = [p for p in self.model.parameters() if p.requires_grad]
-        return chosen(trained, **(arguments | self.optim_args))
-
-    def _autocast(self) -> contextlib.AbstractContextManager[object]:
-        return torch.autocast(self.device.type, enabled=self.use_amp)
+    def _new_epochs(self, *, remembers: bool = False) -> Epochs[T]:
+        return Epochs(
+            self.model, self.train_tables, self._epoch_settings, remembers=remembers
+        )
 
     def run_one_epoch(self, train: bool, dataloader: MultitaskLoader[T]) -> Loss:
         """Go through the batches once.
@@ -370,74 +302,7 @@ class Optimizer(Generic[T]):
         Returns:
             The mean loss of the batches, before training on each of them.
         """
-        negloglik = torch.zeros((), dtype=torch.float64)
-        penalty = torch.zeros((), dtype=torch.float64)
-        # Only what comes again is worth remembering: tables, not batches of them.
-        memory = self._memory if dataloader.is_whole else None
-        storing = contextlib.nullcontext() if memory is None else memory.store.used()
-        with storing:
-            for batches in dataloader:
-                go = self._step if train else self._score
-                loss = go(batches, memory)
-                negloglik += loss.negloglik.detach().cpu()
-                penalty += loss.regularization.detach().cpu()
-        return Loss(negloglik / len(dataloader), penalty / len(dataloader))
-
-    def _score(self, batches: Iterable[T], memory: StepMemory | None) -> Loss:
-        given = list(batches)
-        ready = self._ready(given, memory)
-        # Training goes on from here, or has just come here: with the gradients, this
-        # is a loss that it needs as well.
-        trains = self._trains_on(given) and memory is not None
-        return self._loss(ready, memory, gradients=trains)
-
-    def _trains_on(self, batches: Sequence[T]) -> bool:
-        """Tell whether an epoch is one step on these batches: the whole tables."""
-        tables: Sequence[object] = self.train_tables
-        return (
-            not self.batch_size
-            and len(batches) == len(tables)
-            and all(a is b for a, b in zip(batches, tables, strict=True))
-        )
-
-    def _step(self, batches: Iterable[T], memory: StepMemory | None) -> Loss:
-        engine = self._engine = self._engine or self._new_engine()
-        ready = self._ready(batches, memory)
-        first: list[Loss] = []
-
-        def closure() -> Tensor:
-            loss = self._loss(ready, memory, gradients=True)
-            first.append(loss)
-            total = loss.negloglik + loss.regularization
-            if isinstance(engine, torch.optim.LBFGS):
-                return _bounded(total, self.model.parameters())
-            return total
-
-        engine.step(cast("Callable[[], float]", closure))
-        return first[0]
-
-    def _ready(self, batches: Iterable[T], memory: StepMemory | None) -> list[T]:
-        """Return the batches on the device of the model."""
-        move = moved if memory is None else memory.moved
-        return [move(batch, self.device) for batch in batches]
-
-    def _loss(
-        self, batches: list[T], memory: StepMemory | None, *, gradients: bool
-    ) -> Loss:
-        """Return the loss; its gradients, if they are asked for, in the parameters."""
-
-        def compute() -> Loss:
-            self.model.zero_grad()
-            with torch.set_grad_enabled(gradients), self._autocast():
-                loss: Loss = self.model(batches)
-            total = loss.negloglik + loss.regularization
-            if total.requires_grad:
-                torch.autograd.backward(total)
-            return Loss(loss.negloglik.detach(), loss.regularization.detach())
-
-        if memory is None:
-            return compute()
-        return memory.loss(self.model, batches, compute, gradients=gradients)
+        return self._epochs.run(dataloader, train=train)
 
     def train_until_convergence(
         self,
@@ -457,22 +322,29 @@ class Optimizer(Generic[T]):
             The best loss, `best_loss` if no model was better.
         """
         path = self.checkpoint if checkpoint is None else checkpoint
-        self._engine, self._memory = None, StepMemory()
+        epochs = self._epochs = self._new_epochs(remembers=True)
+        descent = Descent(
+            self.model,
+            self.train_tables,
+            epochs,
+            lambda text: self.print(f"\t\t{text}"),
+            tolerance=self._tolerance,
+        )
         best, kept = float(best_loss), Snapshot.of(self.model, self._all_tables)
-        train = self._loader(self.train_tables, train=True)
-        whole = self._loader(self.train_tables, train=False)
         held_out = (
-            self._loader(self.val_tables, train=False) if self.val_tables else None
+            epochs.loader(self.val_tables, train=False) if self.val_tables else None
         )
         last, waited = math.inf, 0
         self.reason = f"budget: {self.epochs} epochs"
+        passes = self.passes
         try:
-            losses = self._losses(train, whole)
+            losses = descent.losses()
             for epoch, scored in zip(range(self.epochs + 1), losses, strict=False):
+                self.passes = passes + descent.passes
                 current = float(scored.negloglik + scored.regularization)
                 val = None
                 if held_out is not None:
-                    val = float(self.run_one_epoch(False, held_out).negloglik)
+                    val = float(epochs.run(held_out, train=False).negloglik)
                 value = current if val is None else val
                 improved = value < best
                 if improved:
@@ -488,63 +360,12 @@ class Optimizer(Generic[T]):
                     break
                 last = current
         finally:
-            self._memory = None
+            self.passes = passes + descent.passes
+            epochs.forget()
             kept.restore(self.model, self._all_tables)
+        self.reason = descent.reason or self.reason
         self.print(f"\t\t{self.reason}; best loss {best:.7g}")
         return torch.tensor(best, dtype=torch.float64)
-
-    def _losses(
-        self, train: MultitaskLoader[T], whole: MultitaskLoader[T]
-    ) -> Iterator[Loss]:
-        """Yield the loss of the training tables at the start and after each epoch."""
-        if self._begins_from_noise:
-            yield self.run_one_epoch(train=False, dataloader=whole)
-            self._choose_start()
-        region = self._trust_region()
-        if region is None:
-            yield self.run_one_epoch(train=False, dataloader=whole)
-            while True:
-                self.run_one_epoch(train=True, dataloader=train)
-                yield self.run_one_epoch(train=False, dataloader=whole)
-        try:
-            yield from region.iterate()
-        finally:
-            self.passes += region.objective.passes
-        self.reason = region.reason
-
-    def _choose_start(self) -> None:
-        """Let motifs that begin from noise begin from the best of several starts."""
-        assert isinstance(self.model, MultiExperimentLoss)
-        done = choose_start(self.model, self._counts())
-        self.passes += done.passes
-        self.print(f"\t\t{done.text}")
-
-    @property
-    def _begins_from_noise(self) -> bool:
-        return self._is_second_order and bool(motifs_of_noise(self.model))
-
-    @property
-    def _is_second_order(self) -> bool:
-        """Whether fits go by the Fisher information, where it is of a size for it."""
-        chosen = self.optimizer is not None or self.optim_args
-        apart = chosen or self.batch_size or self.use_amp
-        tables: Sequence[object] = self.train_tables
-        counts = all(isinstance(table, CountBatch) for table in tables)
-        return not apart and counts and has_information(self.model)
-
-    def _trust_region(self) -> TrustRegion[CountObjective] | None:
-        """Return the second-order fit of what is trained, None where there is none."""
-        if not self._is_second_order:
-            return None
-        return trust_region_of(self.model, self._counts(), self._tolerance)
-
-    def _counts(self) -> list[CountBatch]:
-        """Return the training tables, on the device of the model."""
-        return [
-            table.to(self.device)
-            for table in self.train_tables
-            if isinstance(table, CountBatch)
-        ]
 
     def _is_over(self, epoch: int, last: float, current: float, waited: int) -> bool:
         trained = any(p.requires_grad for p in self.model.parameters())
@@ -557,7 +378,7 @@ class Optimizer(Generic[T]):
         elif (
             epoch > 0
             and not self.batch_size
-            and isinstance(self._engine, torch.optim.LBFGS)
+            and isinstance(self._epochs.engine, torch.optim.LBFGS)
             and abs(last - current) < TOLERANCE
         ):
             gain = last - current
@@ -569,27 +390,19 @@ class Optimizer(Generic[T]):
     def _report(
         self, epoch: int, scored: Loss, val: float | None, *, best: bool
     ) -> None:
-        seconds = time.monotonic() - self._started
-        loss, penalty = float(scored.negloglik), float(scored.regularization)
-        held_out = "" if val is None else f"  held out {val:.7f}"
-        mark = " *" if best else ""
-        self.print(
-            f"\t\tepoch {epoch:3d}  loss {loss:.7f}  penalty {penalty:.7f}"
-            f"{held_out}  {seconds:.1f} s{mark}"
+        event = ProgressEvent(
+            binding=self._place.binding,
+            step=self._place.step,
+            call=self._place.call,
+            epoch=epoch,
+            train_loss=float(scored.negloglik),
+            train_regularization=float(scored.regularization),
+            val_loss=val,
+            best=best,
+            seconds=time.monotonic() - self._started,
         )
+        self.print(f"\t\t{event}")
         if self.on_progress is not None:
-            place = self._place
-            event = ProgressEvent(
-                binding=place.binding,
-                step=place.step,
-                call=place.call,
-                epoch=epoch,
-                train_loss=loss,
-                train_regularization=penalty,
-                val_loss=val,
-                best=best,
-                seconds=seconds,
-            )
             self.on_progress(event)
 
     # --- whole procedures ----------------------------------------------------------
@@ -611,7 +424,7 @@ class Optimizer(Generic[T]):
                     if contribution.is_absent:
                         module.activity_heuristic(contribution)
         self.model.unfreeze()
-        self._place = _Place(call=f"{self.model}.unfreeze(parameter=all)")
+        self._place = Place(call=f"{self.model}.unfreeze(parameter=all)")
         self.print(self.get_parameter_string())
         return self.train_until_convergence(best_loss=best_loss)
 
@@ -750,7 +563,7 @@ class Optimizer(Generic[T]):
         best_loss = _NEVER
         for number, step in enumerate(stage.steps):
             text = "; ".join(map(str, step.calls))
-            self._place = _Place(stage.title, number, text)
+            self._place = Place(stage.title, number, text)
             self.print(f"\tStep {number}: {text}")
             if step.greedy:
                 best_loss = self.greedy_search(step, best_loss)
@@ -761,22 +574,6 @@ class Optimizer(Generic[T]):
             with self._ending_within(is_last=step is stage.steps[-1]):
                 best_loss = self.train_until_convergence(best_loss=bar)
         return best_loss
-
-
-def _bounded(total: Tensor, parameters: Iterable[Tensor]) -> Tensor:
-    """Return a loss, and leave gradients, that a line search can square.
-
-    A step that goes far too far has a penalty of e^700. L-BFGS interpolates between the
-    squares of such numbers, which are infinite, and ends at NaN instead of turning
-    back.
-    """
-    gradients = [p.grad for p in parameters if p.grad is not None]
-    numbers = torch.stack([total, *(g.abs().amax().to(total) for g in gradients)])
-    if bool((numbers.abs() < CEILING).all()):
-        return total
-    for gradient in gradients:
-        gradient.nan_to_num_(0.0).clamp_(-CEILING, CEILING)
-    return total.nan_to_num(CEILING).clamp(max=CEILING)
 
 
 def _warn_if_not_empty(path: object) -> None:
