@@ -5,8 +5,9 @@ starts. From there each epoch is one step of the trust region, or one epoch of a
 optimizer of torch.optim.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import Generic
+import enum
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Generic
 
 from pyprobound._epochs import Epochs, EpochSettings
 from pyprobound.fisher import (
@@ -20,6 +21,15 @@ from pyprobound.fisher import (
 )
 from pyprobound.loss import BaseLoss, Loss, MultiExperimentLoss, T
 from pyprobound.table import CountBatch, Table
+
+
+class _Way(enum.StrEnum):
+    """Where a descent is: what its next epoch needs."""
+
+    START = "start"
+    NOISE = "noise"
+    REGION = "region"
+    ENGINE = "engine"
 
 
 def goes_by_information(
@@ -61,15 +71,38 @@ class Descent(Generic[T]):
         self._train = epochs.loader(train_tables, train=True)
         self._whole = epochs.loader(train_tables, train=False)
         self._by_information = goes_by_information(model, train_tables, epochs.settings)
+        self._way = _Way.START
+        self._region: TrustRegion[CountObjective] | None = None
+        self._known: Mapping[str, float] | None = None
         self.reason = ""
         self.passes = 0.0
 
+    @property
+    def state(self) -> dict[str, Any]:
+        """What it needs, besides the parameters, to go on after the last loss."""
+        return {
+            "way": self._way.value,
+            "region": None if self._region is None else self._region.state,
+            "engine": self._epochs.engine_state,
+        }
+
+    def resume(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `state` has been; losses up to it are not yielded again."""
+        self._way = _Way(state["way"])
+        self._known = state["region"]
+        if state["engine"] is not None:
+            self._epochs.restore_engine(state["engine"])
+
     def losses(self) -> Iterator[Loss]:
         """Yield the loss of the training tables at the start and after each epoch."""
-        if self._by_information and motifs_of_noise(self._model):
+        begins = self._way == _Way.START
+        if begins and self._by_information and motifs_of_noise(self._model):
+            self._way = _Way.NOISE
             yield self._scored()
+        if self._way == _Way.NOISE:
             self._choose_start()
-        region = self._trust_region()
+            self._way = _Way.START
+        region = self._region = self._trust_region()
         if region is None:
             yield from self._losses_by_engine()
         else:
@@ -79,13 +112,18 @@ class Descent(Generic[T]):
         return self._epochs.run(self._whole, train=False)
 
     def _losses_by_engine(self) -> Iterator[Loss]:
-        yield self._scored()
+        if self._way == _Way.START:
+            self._way = _Way.ENGINE
+            yield self._scored()
         while True:
             self._epochs.run(self._train, train=True)
             yield self._scored()
 
     def _losses_by_region(self, region: TrustRegion[CountObjective]) -> Iterator[Loss]:
         before = self.passes
+        self._way = _Way.REGION
+        if self._known is not None:
+            region.resume(self._known)
         try:
             for loss in region.iterate():
                 self.passes = before + region.objective.passes

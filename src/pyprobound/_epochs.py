@@ -121,6 +121,23 @@ class Epochs(Generic[T]):
         self.engine = chosen(trained, **(arguments | dict(self.settings.optim_args)))
         return self.engine
 
+    @property
+    def engine_state(self) -> dict[str, Any] | None:
+        """The state of what trains; None where there is nothing yet."""
+        return None if self.engine is None else self.engine.state_dict()
+
+    def restore_engine(self, state: Mapping[str, Any]) -> None:
+        """Make what trains, in a state that `engine_state` has been."""
+        engine = self.new_engine()
+        engine.load_state_dict(dict(state))
+        trained = [p for group in engine.param_groups for p in group["params"]]
+        for index, saved in state["state"].items():
+            own = engine.state[trained[index]]
+            for key, value in saved.items():
+                # It comes with the precision of the parameter, not with its own.
+                if isinstance(value, Tensor) and own[key].dtype != value.dtype:
+                    own[key] = value.to(own[key].device)
+
     # --- epochs --------------------------------------------------------------------
 
     def run(self, loader: MultitaskLoader[T], *, train: bool) -> Loss:

@@ -9,7 +9,6 @@ import io
 import math
 import os
 import sys
-import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, MutableMapping, Sequence
 from pathlib import Path
@@ -22,10 +21,20 @@ from torch.utils.data import Sampler
 from pyprobound._descent import Descent, goes_by_information
 from pyprobound._epochs import Epochs, EpochSettings
 from pyprobound._progress import Place, ProgressEvent
+from pyprobound._resumption import (
+    FitLevel,
+    GreedyLevel,
+    Resumption,
+    SequentialLevel,
+    SimultaneousLevel,
+    StageLevel,
+    Tally,
+)
 from pyprobound._typing import FileLike
 from pyprobound.aggregate import Aggregate
 from pyprobound.base import Call, Spec, Step
 from pyprobound.fisher import TOLERANCE as FINE_TOLERANCE
+from pyprobound.fit_state import StateFile
 from pyprobound.loss import BaseLoss, Loss, T
 from pyprobound.procedure import Stage, format_plan, is_improved, make_plan
 from pyprobound.structure import (
@@ -55,8 +64,7 @@ class Optimizer(Generic[T]):
         model: The model; holds the best parameters when a fit ends.
         train_tables: One table for each of its components.
         val_tables: Held-out tables that decide which model is best, or None.
-        reason: Why the last fit ended, in words.
-        passes: How often second-order fits have gone through the training tables.
+        state: The file that a killed fit goes on from, or None.
     """
 
     def __init__(
@@ -78,6 +86,7 @@ class Optimizer(Generic[T]):
         use_amp: bool = False,
         dtype: torch.dtype | None = None,
         on_progress: Callable[[ProgressEvent], None] | None = None,
+        state: str | os.PathLike[str] | StateFile | None = None,
     ) -> None:
         """Initialise a fit.
 
@@ -101,6 +110,7 @@ class Optimizer(Generic[T]):
             use_amp: Whether to use automatic mixed precision.
             dtype: Floating-point type of the model; by default what it has.
             on_progress: Called after every epoch.
+            state: Where the state of a fit is kept, see `resume`; by default nowhere.
 
         Raises:
             ValueError: There are too many tables or too few.
@@ -123,22 +133,34 @@ class Optimizer(Generic[T]):
         self.optim_args = dict(optim_args or {})
         self.use_amp = use_amp
         self.on_progress = on_progress
-        self.reason = "not fitted yet"
-        self.passes = 0.0
         self._tolerance = FINE_TOLERANCE
         self.model.to(device=self.device, dtype=dtype)
-        self._started = time.monotonic()
         self._place = Place()
         self._epochs = self._new_epochs()
-        # The loss that a model must beat to replace the checkpoint: a new binding
-        # begins above the loss of the model without it.
-        self._bar = math.inf
-        self._bar_is_beaten = False
+        self.state = StateFile(state) if isinstance(state, str | os.PathLike) else state
+        self._resumption = Resumption(
+            self.state, model, self._all_tables, self.device, self._what_decides
+        )
         for name, tables in (("train", self.train_tables), ("val", self.val_tables)):
             self._check_tables(name, tables)
         self.check_length_consistency()
-        for path in (checkpoint, output):
-            _warn_if_not_empty(path)
+        if self.state is None or not self.state.exists():
+            for path in (checkpoint, output):
+                _warn_if_not_empty(path)
+
+    @property
+    def reason(self) -> str:
+        """Why the last fit ended, in words."""
+        return self._tally.reason
+
+    @property
+    def passes(self) -> float:
+        """How often second-order fits have gone through the training tables."""
+        return self._tally.passes
+
+    @property
+    def _tally(self) -> Tally:
+        return self._resumption.tally
 
     # --- checks and texts ----------------------------------------------------------
 
@@ -273,6 +295,65 @@ class Optimizer(Generic[T]):
             set_flank_lengths(self.val_tables or [], lengths if self.val_tables else [])
         return metadata
 
+    # --- going on with a fit that was killed -----------------------------------------
+
+    def resume(self) -> bool:
+        """Let the next fit go on from the state file, if there is one.
+
+            optimizer = Optimizer(model, tables, state="fit.state")
+            optimizer.resume()
+            optimizer.train_sequential()
+
+        does the same however often the program is killed: model, tables and optimizer
+        are made as they were at first, and the same call is made; it goes on after the
+        last epoch in the file and ends with the same result, bit for bit where
+        versions, threads and machine are the same. The file is written after every
+        epoch, but takes no more than a hundredth of the time; it holds one call of
+        `train_sequential`, `train_simultaneous` or the like, and at the end its result.
+        Samplers must draw from the global generators of PyTorch, NumPy or Python.
+
+        Returns:
+            Whether there is a state to go on from.
+
+        Raises:
+            CheckpointError: It is damaged, or of a fit with other settings.
+        """
+        found = self._resumption.resume()
+        if found:
+            tally = self._tally
+            self.print(
+                f"### Resumed after {tally.events} epochs, {tally.seconds:.1f} s"
+            )
+        return found
+
+    def _what_decides(self) -> dict[str, str]:
+        """Return what the result depends on, of a model as it was built."""
+        settings = self._epoch_settings
+        engine, sampler = settings.optimizer, settings.sampler
+        parameters = {
+            f"parameter {name}": f"{tuple(p.shape)} {p.dtype}"
+            for name, p in self.model.named_parameters()
+        }
+        tables = {
+            f"{kind} table {index}": _table_as_text(table)
+            for kind, group in (("train", self.train_tables), ("val", self.val_tables))
+            for index, table in enumerate(group or [])
+        }
+        return {
+            "epochs": str(self.epochs),
+            "patience": str(self.patience),
+            "greedy_threshold": str(self.greedy_threshold),
+            "batch_size": str(self.batch_size),
+            "optimizer": "chosen" if engine is None else engine.__qualname__,
+            "optim_args": str(self.optim_args),
+            "sampler": "none" if sampler is None else sampler.__qualname__,
+            "sampler_args": str(self.sampler_args),
+            "use_amp": str(self.use_amp),
+            "loss": " ".join(self.model.get_setup_string().split()),
+            **parameters,
+            **tables,
+        }
+
     # --- one fit -------------------------------------------------------------------
 
     @property
@@ -321,7 +402,12 @@ class Optimizer(Generic[T]):
         Returns:
             The best loss, `best_loss` if no model was better.
         """
-        path = self.checkpoint if checkpoint is None else checkpoint
+        with self._resumption.level(FitLevel(best=float(best_loss))) as level:
+            if not level.ended:
+                self._fit(level, checkpoint)
+            return torch.tensor(level.best, dtype=torch.float64)
+
+    def _fit(self, level: FitLevel, checkpoint: FileLike | None) -> None:
         epochs = self._epochs = self._new_epochs(remembers=True)
         descent = Descent(
             self.model,
@@ -330,59 +416,79 @@ class Optimizer(Generic[T]):
             lambda text: self.print(f"\t\t{text}"),
             tolerance=self._tolerance,
         )
-        best, kept = float(best_loss), Snapshot.of(self.model, self._all_tables)
-        held_out = (
-            epochs.loader(self.val_tables, train=False) if self.val_tables else None
-        )
-        last, waited = math.inf, 0
-        self.reason = f"budget: {self.epochs} epochs"
-        passes = self.passes
+        tables = self.val_tables
+        held_out = epochs.loader(tables, train=False) if tables else None
+        if level.epoch >= 0:
+            descent.resume(level.descent)
+            # What draws batches may have drawn numbers when it was made.
+            self._resumption.restore_random()
+        else:
+            level.kept = Snapshot.of(self.model, self._all_tables)
+        passes = self._tally.passes
+        losses = descent.losses()
         try:
-            losses = descent.losses()
-            for epoch, scored in zip(range(self.epochs + 1), losses, strict=False):
-                self.passes = passes + descent.passes
-                current = float(scored.negloglik + scored.regularization)
+            while not self._is_over(level):
+                scored = next(losses, None)
+                if scored is None:
+                    self._tally.reason = descent.reason
+                    break
                 val = None
                 if held_out is not None:
                     val = float(epochs.run(held_out, train=False).negloglik)
-                value = current if val is None else val
-                improved = value < best
-                if improved:
-                    best, waited = value, 0
-                    kept = Snapshot.of(self.model, self._all_tables)
-                    if value < self._bar:
-                        self.save(path)
-                        self._bar_is_beaten |= checkpoint is None
-                elif epoch > 0:
-                    waited += 1
-                self._report(epoch, scored, val, best=improved)
-                if self._is_over(epoch, last, current, waited):
-                    break
-                last = current
+                self._take(level, scored, val, checkpoint)
+                level.descent = descent.state
+                self._tally.passes = passes + descent.passes
+                self._resumption.keep()
         finally:
-            self.passes = passes + descent.passes
+            self._tally.passes = passes + descent.passes
             epochs.forget()
-            kept.restore(self.model, self._all_tables)
-        self.reason = descent.reason or self.reason
-        self.print(f"\t\t{self.reason}; best loss {best:.7g}")
-        return torch.tensor(best, dtype=torch.float64)
+            assert level.kept is not None
+            level.kept.restore(self.model, self._all_tables)
+        self.print(f"\t\t{self.reason}; best loss {level.best:.7g}")
 
-    def _is_over(self, epoch: int, last: float, current: float, waited: int) -> bool:
-        trained = any(p.requires_grad for p in self.model.parameters())
-        if not trained:
-            self.reason = "converged: nothing to train"
-        elif math.isnan(current):
-            self.reason = "stuck: the loss is not a number; the best model is kept"
-        elif waited >= self.patience:
-            self.reason = f"converged: no improvement in {waited} epochs"
+    def _take(
+        self,
+        level: FitLevel,
+        scored: Loss,
+        val: float | None,
+        checkpoint: FileLike | None,
+    ) -> None:
+        """Take the losses after an epoch; keep the model if it is the best."""
+        level.epoch += 1
+        level.last = level.current
+        level.current = float(scored.negloglik + scored.regularization)
+        value = level.current if val is None else val
+        improved = value < level.best
+        if improved:
+            level.best, level.waited = value, 0
+            level.kept = Snapshot.of(self.model, self._all_tables)
+            if value < self._tally.bar:
+                self.save(self.checkpoint if checkpoint is None else checkpoint)
+                self._tally.bar_is_beaten |= checkpoint is None
+        elif level.epoch > 0:
+            level.waited += 1
+        self._report(level.epoch, scored, val, best=improved)
+
+    def _is_over(self, level: FitLevel) -> bool:
+        """Tell whether a fit has ended, and note why."""
+        if level.epoch < 0:
+            return False
+        tally, gain = self._tally, level.last - level.current
+        if not any(p.requires_grad for p in self.model.parameters()):
+            tally.reason = "converged: nothing to train"
+        elif math.isnan(level.current):
+            tally.reason = "stuck: the loss is not a number; the best model is kept"
+        elif level.waited >= self.patience:
+            tally.reason = f"converged: no improvement in {level.waited} epochs"
         elif (
-            epoch > 0
+            level.epoch > 0
             and not self.batch_size
             and isinstance(self._epochs.engine, torch.optim.LBFGS)
-            and abs(last - current) < TOLERANCE
+            and abs(gain) < TOLERANCE
         ):
-            gain = last - current
-            self.reason = f"converged: the last epoch gained {gain:.1g}"
+            tally.reason = f"converged: the last epoch gained {gain:.1g}"
+        elif level.epoch >= self.epochs:
+            tally.reason = f"budget: {self.epochs} epochs"
         else:
             return False
         return True
@@ -399,9 +505,10 @@ class Optimizer(Generic[T]):
             train_regularization=float(scored.regularization),
             val_loss=val,
             best=best,
-            seconds=time.monotonic() - self._started,
+            seconds=self._tally.seconds,
         )
         self.print(f"\t\t{event}")
+        self._tally.events += 1
         if self.on_progress is not None:
             self.on_progress(event)
 
@@ -418,15 +525,23 @@ class Optimizer(Generic[T]):
         Returns:
             The best loss.
         """
+        start = SimultaneousLevel(best=float(best_loss))
+        with self._resumption.level(start) as level:
+            if not level.ended:
+                if not self._resumption.is_resuming:
+                    self._let_all_in()
+                self._place = Place(call=f"{self.model}.unfreeze(parameter=all)")
+                level.best = float(self.train_until_convergence(best_loss=best_loss))
+            return torch.tensor(level.best, dtype=torch.float64)
+
+    def _let_all_in(self) -> None:
         for module in list(self.model.modules()):
             if isinstance(module, Aggregate):
                 for contribution in module.components():
                     if contribution.is_absent:
                         module.activity_heuristic(contribution)
         self.model.unfreeze()
-        self._place = Place(call=f"{self.model}.unfreeze(parameter=all)")
         self.print(self.get_parameter_string())
-        return self.train_until_convergence(best_loss=best_loss)
 
     def run_step(self, step: Step) -> None:
         """Make the calls of a step.
@@ -449,33 +564,49 @@ class Optimizer(Generic[T]):
         Returns:
             The best loss.
         """
-        while True:
-            before = Snapshot.of(self.model, self._all_tables)
-            expected = expected_contributions(self.model)
-            try:
-                self.run_step(step)
-            except ValueError as error:
-                self.reason = f"refused: {error}"
-                self.print(f"\t\t{self.reason}")
-                return best_loss
-            if self._is_unchanged(before):
-                self.reason = "converged: the edit changes nothing"
-                return best_loss
-            keep_contributions(expected)
-            try:
-                loss = self.train_until_convergence(checkpoint=io.BytesIO())
-            except BaseException:
-                before.restore(self.model, self._all_tables)
-                raise
-            if not is_improved(float(best_loss), float(loss), self.greedy_threshold):
-                before.restore(self.model, self._all_tables)
-                self.print(f"\t\tundone: {float(loss):.7g} does not gain enough")
-                return best_loss
-            best_loss = loss
-            if float(best_loss) < self._bar:
-                self.save(self.checkpoint)
-                self._bar_is_beaten = True
-            self.print(f"\t\taccepted: {float(loss):.7g}")
+        start = GreedyLevel(what=_text_of(step), best=float(best_loss))
+        with self._resumption.level(start) as level:
+            while not level.ended and self._goes_on(step, level):
+                pass
+            return torch.tensor(level.best, dtype=torch.float64)
+
+    def _goes_on(self, step: Step, level: GreedyLevel) -> bool:
+        """Try a greedy step once; tell whether the loss falls by enough."""
+        if not self._resumption.is_resuming and not self._edits(step, level):
+            return False
+        before = level.before
+        assert before is not None
+        try:
+            loss = float(self.train_until_convergence(checkpoint=io.BytesIO()))
+        except BaseException:
+            before.restore(self.model, self._all_tables)
+            raise
+        if not is_improved(level.best, loss, self.greedy_threshold):
+            before.restore(self.model, self._all_tables)
+            self.print(f"\t\tundone: {loss:.7g} does not gain enough")
+            return False
+        level.best = loss
+        if loss < self._tally.bar:
+            self.save(self.checkpoint)
+            self._tally.bar_is_beaten = True
+        self.print(f"\t\taccepted: {loss:.7g}")
+        return True
+
+    def _edits(self, step: Step, level: GreedyLevel) -> bool:
+        """Make the edit of a greedy step; tell whether there is anything to fit."""
+        before = level.before = Snapshot.of(self.model, self._all_tables)
+        expected = expected_contributions(self.model)
+        try:
+            self.run_step(step)
+        except ValueError as error:
+            self._tally.reason = f"refused: {error}"
+            self.print(f"\t\t{self.reason}")
+            return False
+        if self._is_unchanged(before):
+            self._tally.reason = "converged: the edit changes nothing"
+            return False
+        keep_contributions(expected)
+        return True
 
     def _is_unchanged(self, before: Snapshot) -> bool:
         if flank_lengths(self._all_tables) != before.flanks:
@@ -516,14 +647,17 @@ class Optimizer(Generic[T]):
         Returns:
             The best loss of the last binding.
         """
-        best_loss = _NEVER
         stages = make_plan(self.model, order) if plan is None else list(plan)
-        for stage in stages:
-            is_last = stage is stages[-1]
-            with self._guarding(best_loss), self._ending_within(is_last=is_last):
-                best_loss = self.run_stage(stage, maintain_loss=maintain_loss)
-            self.save(self.checkpoint)
-        return best_loss
+        what = f"{format_plan(stages)}\nmaintain_loss={maintain_loss}"
+        with self._resumption.level(SequentialLevel(what=what)) as level:
+            while level.stage < len(stages):
+                stage = stages[level.stage]
+                is_last = level.stage == len(stages) - 1
+                with self._guarding(level), self._ending_within(is_last=is_last):
+                    best_loss = self.run_stage(stage, maintain_loss=maintain_loss)
+                self.save(self.checkpoint)
+                level.stage, level.best = level.stage + 1, float(best_loss)
+            return torch.tensor(level.best, dtype=torch.float64)
 
     @contextlib.contextmanager
     def _ending_within(self, *, is_last: bool) -> Iterator[None]:
@@ -536,18 +670,22 @@ class Optimizer(Generic[T]):
             self._tolerance = before
 
     @contextlib.contextmanager
-    def _guarding(self, best_loss: Tensor) -> Iterator[None]:
+    def _guarding(self, level: SequentialLevel) -> Iterator[None]:
         """Keep the model as it is, here and on disk, until a stage has a better one."""
-        before = Snapshot.of(self.model, self._all_tables)
-        self._bar, self._bar_is_beaten = float(best_loss), False
+        tally = self._tally
+        if not self._resumption.is_resuming:
+            level.before = Snapshot.of(self.model, self._all_tables)
+            tally.bar, tally.bar_is_beaten = level.best, False
+        before = level.before
+        assert before is not None
         try:
             yield
         except BaseException:
-            if not self._bar_is_beaten:
+            if not tally.bar_is_beaten:
                 before.restore(self.model, self._all_tables)
             raise
         finally:
-            self._bar = math.inf
+            tally.bar = math.inf
 
     def run_stage(self, stage: Stage, *, maintain_loss: bool = True) -> Tensor:
         """Run the steps of one stage of a plan.
@@ -560,20 +698,40 @@ class Optimizer(Generic[T]):
             The best loss.
         """
         self.print(f"### Binding: {stage.title}")
-        best_loss = _NEVER
-        for number, step in enumerate(stage.steps):
-            text = "; ".join(map(str, step.calls))
-            self._place = Place(stage.title, number, text)
-            self.print(f"\tStep {number}: {text}")
-            if step.greedy:
-                best_loss = self.greedy_search(step, best_loss)
-                continue
+        what = f"{stage}\nmaintain_loss={maintain_loss}"
+        with self._resumption.level(StageLevel(what=what)) as level:
+            while level.step < len(stage.steps):
+                level.best = self._run_step_of(stage, level, maintain_loss)
+                level.step += 1
+            return torch.tensor(level.best, dtype=torch.float64)
+
+    def _run_step_of(
+        self, stage: Stage, level: StageLevel, maintain_loss: bool
+    ) -> float:
+        """Run one step of a stage; return the best loss."""
+        step, number = stage.steps[level.step], level.step
+        text = _text_of(step)
+        self._place = Place(stage.title, number, text)
+        self.print(f"\tStep {number}: {text}")
+        best_loss = torch.tensor(level.best, dtype=torch.float64)
+        if step.greedy:
+            return float(self.greedy_search(step, best_loss))
+        if not self._resumption.is_resuming:
             self.run_step(step)
-            # A new binding begins above the loss of the model without it.
-            bar = best_loss if maintain_loss and number > 0 else _NEVER
-            with self._ending_within(is_last=step is stage.steps[-1]):
-                best_loss = self.train_until_convergence(best_loss=bar)
-        return best_loss
+        # A new binding begins above the loss of the model without it.
+        bar = best_loss if maintain_loss and number > 0 else _NEVER
+        with self._ending_within(is_last=number == len(stage.steps) - 1):
+            return float(self.train_until_convergence(best_loss=bar))
+
+
+def _text_of(step: Step) -> str:
+    return "; ".join(map(str, step.calls))
+
+
+def _table_as_text(table: Table[T]) -> str:
+    reads = getattr(table, "counts_per_round", None)
+    shown = "" if reads is None else f", {list(map(float, reads))} reads"
+    return f"{len(table)} probes{shown}"
 
 
 def _warn_if_not_empty(path: object) -> None:

@@ -5,14 +5,17 @@
     result.json    parameters, losses, versions (truth.json of a simulation)
     log.jsonl      one JSON object per evaluation of a fit
     log.txt        the fit's own words
+    fit.state      where the fit is, until it has ended
 
 config.toml and model.pt are enough to score with.
 """
 
+import fcntl
 import json
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,7 +42,8 @@ RESULT = "result.json"
 TRUTH = "truth.json"
 EVENTS = "log.jsonl"
 LOG = "log.txt"
-_OURS = (CONFIG, MODEL, RESULT, TRUTH, EVENTS, LOG)
+STATE = "fit.state"
+_OURS = (CONFIG, MODEL, RESULT, TRUTH, EVENTS, LOG, STATE)
 
 
 @dataclass(frozen=True)
@@ -83,6 +87,11 @@ class RunDirectory:
         return self.path / LOG
 
     @property
+    def state(self) -> Path:
+        """Where a fit is that has not ended."""
+        return self.path / STATE
+
+    @property
     def names(self) -> list[str]:
         """The names of the files that are there."""
         return [name for name in _OURS if (self.path / name).exists()]
@@ -122,18 +131,53 @@ class RunDirectory:
         Raises:
             PyProBoundError: It cannot be made.
         """
+        self._clear(_OURS)
+
+    def reopen(self) -> None:
+        """Prepare the folder of a fit that was begun: it has no result yet.
+
+        Raises:
+            PyProBoundError: It cannot be written.
+        """
+        self._clear((RESULT,))
+
+    def _clear(self, names: Sequence[str]) -> None:
+        """Make the folder; remove files, and what a killed process was writing."""
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            for name in _OURS:
-                (self.path / name).unlink(missing_ok=True)
+            halves = [half for name in _OURS for half in self.path.glob(f".{name}.*")]
+            for path in [*halves, *(self.path / name for name in names)]:
+                path.unlink(missing_ok=True)
         except OSError as error:
             reason = error.strerror or error
             msg = f"{self.path}: cannot be made ({reason}); choose another one with -o"
             raise PyProBoundError(msg) from error
 
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Let no other fit run in the folder, which is made if it is not there.
+
+        Raises:
+            PyProBoundError: One is running there, or the folder cannot be made.
+        """
+        self._clear(())
+        handle = os.open(self.path, os.O_RDONLY)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(handle)
+            msg = f"{self.path}: a fit is running here; wait for it, or stop it first"
+            raise PyProBoundError(msg) from None
+        except OSError:
+            pass  # a file system without locks
+        try:
+            yield
+        finally:
+            os.close(handle)
+
     def write_config(self, document: Document) -> None:
         """Write the resolved configuration, its paths relative to this folder."""
-        config = _moved(document, self.path)
+        config = moved(document, self.path)
         header = (
             f"# Written by pyprobound {__version__}: every default filled in.\n"
             "# Paths are relative to this file; sha256 says which tables were read.\n"
@@ -161,7 +205,7 @@ def _nearest_existing(path: Path) -> Path:
     return next(each for each in candidates if each.exists())
 
 
-def _moved(document: Document, folder: Path) -> Config:
+def moved(document: Document, folder: Path) -> Config:
     """Return the configuration with paths that hold from another folder."""
 
     def seen(name: str) -> str:

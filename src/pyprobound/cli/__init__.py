@@ -88,6 +88,10 @@ def fit(
     force: Annotated[
         bool, typer.Option("--force", help="Replace the run in a directory in use.")
     ] = False,
+    resume: Annotated[
+        bool,
+        typer.Option("--resume", help="Go on with a fit that was interrupted or died."),
+    ] = False,
 ) -> None:
     """Fit a model to count tables.
 
@@ -105,17 +109,21 @@ def fit(
 
     The run directory gets the model (model.pt), the configuration with every default
     filled in, parameters and losses (result.json) and a log (log.jsonl). Ctrl-C keeps
-    the best model so far.
+    the best model so far; the same command with --resume goes on after the last epoch,
+    whatever has ended the fit.
 
     \b
     Examples:
         pyprobound fit bcd.toml
         pyprobound fit bcd.toml -o runs/seed3 --seed 3
+        pyprobound fit bcd.toml -o runs/seed3 --seed 3 --resume
     """  # noqa: D301 the backspace keeps the lines of the help as they are
     with _told():
         from pyprobound.cli._fit import FitOptions, run_fit
 
-        options = FitOptions(config, output, seed, quiet=quiet, force=force)
+        options = FitOptions(
+            config, output, seed, quiet=quiet, force=force, resume=resume
+        )
         code = run_fit(options)
     raise typer.Exit(code)
 

@@ -3,23 +3,28 @@
 import dataclasses
 import inspect
 import json
+import math
 import platform
 import resource
+import shlex
 import sys
 import time
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 import numpy as np
 import pandas as pd
 import torch
 
+from pyprobound._files import write_text
 from pyprobound._version import __version__
 from pyprobound.cli._progress import is_new_fit, progress_for
+from pyprobound.cli._resume import Past, configuration, past_of
 from pyprobound.cli._signals import Interrupted, raised_signals
 from pyprobound.cli._simulate import with_seed
 from pyprobound.config import (
@@ -31,6 +36,8 @@ from pyprobound.config import (
     read_counts,
     resolve,
 )
+from pyprobound.errors import PyProBoundError
+from pyprobound.fit_state import StateFile
 from pyprobound.optimizer import Optimizer, ProgressEvent
 from pyprobound.report import FORMAT, Json, finite, parameters, summary, table_numbers
 from pyprobound.run_directory import RunDirectory, open_run
@@ -49,6 +56,7 @@ class FitOptions:
     seed: int | None
     quiet: bool
     force: bool
+    resume: bool = False
 
 
 @dataclass(frozen=True)
@@ -62,6 +70,7 @@ class Fit:
         held_out: The tables that decide which model is best, if there are any.
         run: Where the results go.
         engine: The class of torch.optim to use, None for the default.
+        past: What was done before of a fit that is to go on, None of a new one.
     """
 
     document: Document
@@ -70,20 +79,22 @@ class Fit:
     held_out: Sequence[CountTable] | None
     run: RunDirectory
     engine: type[torch.optim.Optimizer] | None
+    past: Past | None
 
 
 @dataclass
 class Journal:
     """Keeps the events of a fit: each one in a file, and a summary of each step."""
 
-    file: TextIO
+    file: TextIO | None = None
     steps: list[dict[str, Json]] = field(default_factory=list)
     last: ProgressEvent | None = None
 
     def __call__(self, event: ProgressEvent) -> None:
         """Take an event."""
         numbers = {key: _jsonable(x) for key, x in dataclasses.asdict(event).items()}
-        print(json.dumps(numbers, ensure_ascii=False), file=self.file, flush=True)
+        if self.file is not None:
+            print(json.dumps(numbers, ensure_ascii=False), file=self.file, flush=True)
         if self.last is None or is_new_fit(self.last, event):
             self.steps.append({})
         step = self.steps[-1]
@@ -114,15 +125,32 @@ def run_fit(options: FitOptions) -> int:
     clock = time.perf_counter()
     started = datetime.now(UTC).isoformat(timespec="seconds")
     fit = _prepared(options)
-    fit.run.create()
-    fit.run.write_config(fit.document)
-    outcome = _trained(fit, quiet=options.quiet)
+    if fit.past is not None and fit.past.is_finished:
+        if not options.quiet:
+            print(f"{fit.run.path}: already finished, see {fit.run.result}")
+        return 0
+    with fit.run.held():
+        return _fitted(fit, options, clock, started)
+
+
+def _fitted(fit: Fit, options: FitOptions, clock: float, started: str) -> int:
+    """Fit a model that is ready; return the exit code."""
+    past = fit.past
+    started = (past and past.started) or started
+    if past is None or past.state is None:
+        fit.run.create()
+        fit.run.write_config(fit.document)
+    else:
+        fit.run.reopen()
+    state = StateFile(fit.run.state, _about(fit, started))
+    outcome = _trained(fit, state, quiet=options.quiet)
     best = open_run(fit.run.path, fit.train) if fit.run.model.exists() else None
     losses = {} if best is None else _losses(fit, *best)
-    seconds = time.perf_counter() - clock
+    seconds = time.perf_counter() - clock + (past.seconds if past else 0.0)
     content: dict[str, Json] = {
         "format": FORMAT,
         "interrupted": outcome.signal is not None,
+        "resumed": state.about["resumed"],
         "ended": outcome.reason,
         "seed": fit.document.config.seed,
         "started": started,
@@ -135,6 +163,8 @@ def run_fit(options: FitOptions) -> int:
         **({} if best is None else parameters(*best)),
     }
     fit.run.write_json(fit.run.result, content)
+    if outcome.signal is None:
+        state.remove()
     if not options.quiet and best is not None:
         print(f"{summary(best[1])}\n{_closing(fit, losses, seconds)}")
     if outcome.signal is None:
@@ -143,6 +173,7 @@ def run_fit(options: FitOptions) -> int:
     if best is None:
         kept = "it had no model yet"
     print(f"interrupted by {outcome.signal}: {kept}", file=sys.stderr)
+    print(f"go on with: {_command(options, fit)}", file=sys.stderr)
     return outcome.signal.exit_code
 
 
@@ -153,17 +184,21 @@ def _prepared(options: FitOptions) -> Fit:
     """Read everything and build the model, without writing anything."""
     document = with_seed(read_config(options.config), options.seed)
     run = RunDirectory(_output_of(document, options))
-    run.check(force=options.force)
+    if options.force and options.resume:
+        msg = "--force begins anew, --resume goes on: give one of them"
+        raise PyProBoundError(msg)
+    run.check(force=options.force or options.resume)
     engine = _engine_of(document)
     settings = document.config.optimizer
     if settings.threads is not None:
         torch.set_num_threads(settings.threads)
     counts = read_counts(document)
     document = resolve(document, [each.probes for each in counts])
+    past = past_of(run, document) if options.resume else None
     train, held_out = make_tables(document, counts)
     torch.manual_seed(document.config.seed)
     built = build_model(document, train)
-    return Fit(document, built, train, held_out, run, engine)
+    return Fit(document, built, train, held_out, run, engine, past)
 
 
 def _output_of(document: Document, options: FitOptions) -> Path:
@@ -210,13 +245,66 @@ def _check_device(document: Document) -> None:
 # --- during ------------------------------------------------------------------------
 
 
-def _trained(fit: Fit, *, quiet: bool) -> Outcome:
+def _about(fit: Fit, started: str) -> dict[str, Any]:
+    """Return what is kept with the state of a fit."""
+    resumed = 0 if fit.past is None else fit.past.resumed + 1
+    config = configuration(fit.run, fit.document)
+    return {"config": config, "started": started, "resumed": resumed}
+
+
+def _command(options: FitOptions, fit: Fit) -> str:
+    """Return the command that goes on with a fit."""
+    words = ["pyprobound", "fit", str(options.config), "-o", str(fit.run.path)]
+    if options.seed is not None:
+        words += ["--seed", str(options.seed)]
+    return shlex.join([*words, "--resume"])
+
+
+@contextmanager
+def _journal(fit: Fit) -> Iterator[Journal]:
+    """Yield the journal of a fit: with the events of the past, and with no others."""
+    journal = Journal()
+    known = _events_of(fit.past, fit.run.events) if fit.past else []
+    for line in known:
+        journal(_event_of(line))
+    write_text(fit.run.events, "".join(known))
+    with fit.run.events.open("a", encoding="utf-8") as journal.file:
+        yield journal
+
+
+def _events_of(past: Past, path: Path) -> list[str]:
+    """Return the lines of events that the state of a fit knows of."""
+    lines = []
+    if path.exists():
+        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    known = [line for line in lines[: past.events] if line.endswith("\n")]
+    if len(known) < past.events:
+        msg = f"{path}: lacks {past.events - len(known)} of {past.events} epochs"
+        warnings.warn(msg, stacklevel=2)
+    return known
+
+
+def _event_of(line: str) -> ProgressEvent:
+    """Return the event that a line of the journal tells of."""
+    numbers = json.loads(line)
+    for key in ("train_loss", "train_regularization"):
+        if numbers[key] is None:
+            numbers[key] = math.nan
+    return ProgressEvent(**numbers)
+
+
+def _trained(fit: Fit, state: StateFile, *, quiet: bool) -> Outcome:
     """Run the procedure; what a signal interrupts ends early."""
     reason, signal = "", None
-    with fit.run.events.open("w", encoding="utf-8") as file:
-        journal = Journal(file)
+    with _journal(fit) as journal:
         try:
-            with raised_signals(), _optimizer(fit, journal, quiet=quiet) as optimizer:
+            with (
+                raised_signals(),
+                _optimizer(fit, state, journal, quiet=quiet) as optimizer,
+            ):
+                if fit.past is not None and optimizer.resume() and not quiet:
+                    known = f"{fit.past.events} epochs, {fit.past.seconds:.0f} s"
+                    print(f"going on after {known}", file=sys.stderr)
                 if fit.document.config.optimizer.procedure == "sequential":
                     optimizer.train_sequential()
                 else:
@@ -229,7 +317,7 @@ def _trained(fit: Fit, *, quiet: bool) -> Outcome:
 
 @contextmanager
 def _optimizer(
-    fit: Fit, journal: Journal, *, quiet: bool
+    fit: Fit, state: StateFile, journal: Journal, *, quiet: bool
 ) -> Iterator[Optimizer[CountBatch]]:
     """Yield the optimizer of a fit, its progress shown and kept in the journal."""
     settings = fit.document.config.optimizer
@@ -254,6 +342,7 @@ def _optimizer(
             optim_args=dict(settings.arguments),
             dtype=_DTYPES[settings.dtype],
             on_progress=on_progress,
+            state=state,
         )
 
 
