@@ -40,6 +40,18 @@ class EpochSettings(Generic[T]):
             return self.optimizer
         return torch.optim.Adam if self.batch_size else torch.optim.LBFGS
 
+    def as_text(self) -> dict[str, str]:
+        """Return by name, as text, what a fit depends on."""
+        engine, sampler = self.optimizer, self.sampler
+        return {
+            "batch_size": str(self.batch_size),
+            "optimizer": "chosen" if engine is None else engine.__qualname__,
+            "optim_args": str(self.optim_args),
+            "sampler": "none" if sampler is None else sampler.__qualname__,
+            "sampler_args": str(self.sampler_args),
+            "use_amp": str(self.use_amp),
+        }
+
     @property
     def engine_is_chosen(self) -> bool:
         """Whether anything is asked for that only torch.optim can do."""

@@ -9,24 +9,22 @@ reached, the model, the random numbers and the counts take over from the file.
 """
 
 import platform
-import time
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, fields
 from importlib.metadata import PackageNotFoundError, version
-from typing import ClassVar, Generic, TypeVar
+from typing import Generic
 
 import numpy as np
 import torch
 
 from pyprobound._chunking import memory_budget
+from pyprobound._levels import Level, LevelT, Tally, level_of, plain, snapshot_of
 from pyprobound._version import __version__
 from pyprobound.errors import CheckpointError
 from pyprobound.fit_state import (
     FitState,
-    Plain,
     StateFile,
     differences,
     random_state,
@@ -36,174 +34,6 @@ from pyprobound.kernels._backends import backend
 from pyprobound.loss import BaseLoss, T
 from pyprobound.structure import Snapshot, set_flank_lengths
 from pyprobound.table import Table
-
-# --- levels ------------------------------------------------------------------------
-
-
-@dataclass
-class Level:
-    """What one level of a procedure needs to be entered again.
-
-    Attributes:
-        call: The method of the optimizer whose level it is.
-        what: What it was called for, as text; the same is expected again.
-        best: The loss to beat.
-        ended: Whether there is nothing left to do.
-    """
-
-    call: ClassVar[str]
-
-    what: str = ""
-    best: float = torch.inf
-    ended: bool = False
-
-    def plain(self) -> dict[str, Plain]:
-        """Return it as plain data."""
-        values = {each.name: getattr(self, each.name) for each in fields(self)}
-        return {"call": self.call, **{key: _plain(x) for key, x in values.items()}}
-
-
-@dataclass
-class SimultaneousLevel(Level):
-    """Everything at once."""
-
-    call = "train_simultaneous"
-
-
-@dataclass
-class SequentialLevel(Level):
-    """The stages of a plan.
-
-    Attributes:
-        stage: The number of the stage.
-        before: The model as it was before the stage.
-    """
-
-    call = "train_sequential"
-
-    stage: int = 0
-    before: Snapshot | None = None
-
-
-@dataclass
-class StageLevel(Level):
-    """The steps of a stage.
-
-    Attributes:
-        step: The number of the step.
-    """
-
-    call = "run_stage"
-
-    step: int = 0
-
-
-@dataclass
-class GreedyLevel(Level):
-    """A step that is repeated.
-
-    Attributes:
-        before: The model as it was before the last repetition.
-    """
-
-    call = "greedy_search"
-
-    before: Snapshot | None = None
-
-
-@dataclass
-class FitLevel(Level):
-    """One fit.
-
-    Attributes:
-        epoch: The number of the last epoch; −1 is before the first evaluation.
-        current: The loss after it.
-        last: The loss before it.
-        waited: Epochs since the loss has improved.
-        kept: The best model so far.
-        descent: Where the way down is, see `Descent.state`.
-    """
-
-    call = "train_until_convergence"
-
-    epoch: int = -1
-    current: float = torch.inf
-    last: float = torch.inf
-    waited: int = 0
-    kept: Snapshot | None = None
-    descent: dict[str, Plain] = field(default_factory=dict)
-
-
-LevelT = TypeVar("LevelT", bound=Level)
-_KINDS: Mapping[str, type[Level]] = {
-    kind.call: kind
-    for kind in (SimultaneousLevel, SequentialLevel, StageLevel, GreedyLevel, FitLevel)
-}
-
-
-def _plain(value: object) -> Plain:
-    if isinstance(value, Snapshot):
-        return {"state": value.state, "flanks": value.flanks}
-    return value
-
-
-def _level_of(content: Mapping[str, Plain]) -> Level:
-    """Return the level that `Level.plain` has described."""
-    values = {key: x for key, x in content.items() if key != "call"}
-    for key in ("before", "kept"):
-        if values.get(key) is not None:
-            values[key] = _snapshot_of(values[key])
-    return _KINDS[content["call"]](**values)
-
-
-def _snapshot_of(content: Mapping[str, Plain]) -> Snapshot:
-    flanks = tuple((left, right) for left, right in content["flanks"])
-    return Snapshot(content["state"], flanks)
-
-
-# --- what is counted ---------------------------------------------------------------
-
-
-@dataclass
-class Tally:
-    """What an optimizer counts and remembers across levels.
-
-    Attributes:
-        reason: Why the last fit ended, in words.
-        passes: How often second-order fits have gone through the training tables.
-        events: Epochs that have been reported.
-        bar: The loss that a model must beat to replace the checkpoint.
-        bar_is_beaten: Whether one has.
-        started: When the clock of the fit stood at 0, in time.monotonic().
-    """
-
-    reason: str = "not fitted yet"
-    passes: float = 0.0
-    events: int = 0
-    bar: float = torch.inf
-    bar_is_beaten: bool = False
-    started: float = field(default_factory=time.monotonic)
-
-    @property
-    def seconds(self) -> float:
-        """How long the fit has taken."""
-        return time.monotonic() - self.started
-
-    def plain(self) -> dict[str, Plain]:
-        """Return it as plain data, with seconds for a clock that others know."""
-        values = {each.name: getattr(self, each.name) for each in fields(self)}
-        del values["started"]
-        return {**values, "seconds": self.seconds}
-
-    def adopt(self, content: Mapping[str, Plain]) -> None:
-        """Take over what `plain` returned."""
-        for key, value in content.items():
-            if key != "seconds":
-                setattr(self, key, value)
-        self.started = time.monotonic() - content["seconds"]
-
-
-# --- keeping and going on ----------------------------------------------------------
 
 
 class Resumption(Generic[T]):
@@ -266,7 +96,7 @@ class Resumption(Generic[T]):
         self._circumstances = circumstances(self._device)
         self._warn_of(differences(found.circumstances, self._circumstances))
         self._found, self._settings = found, found.settings
-        self._ahead = deque(map(_level_of, found.levels))
+        self._ahead = deque(map(level_of, found.levels))
         self.tally.adopt(found.tally)
         return True
 
@@ -329,7 +159,7 @@ class Resumption(Generic[T]):
         """Let model, tables, random numbers and counts be as in the file."""
         assert self._found is not None
         assert self._file is not None
-        snapshot = _snapshot_of(self._found.model)
+        snapshot = snapshot_of(self._found.model)
         try:
             self._model.reload_from_state_dict(snapshot.state)
         except CheckpointError as error:
@@ -361,7 +191,7 @@ class Resumption(Generic[T]):
         model = self._model
         return FitState(
             levels=[level.plain() for level in self._entered],
-            model=_plain(Snapshot.of(model, self._tables)),
+            model=plain(Snapshot.of(model, self._tables)),
             trained=[n for n, p in model.named_parameters() if p.requires_grad],
             random=random_state(),
             tally=self.tally.plain(),
@@ -388,3 +218,22 @@ def circumstances(device: torch.device) -> dict[str, str]:
         "device": str(device),
         "processor": f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}",
     }
+
+
+def model_as_text(model: BaseLoss[T]) -> dict[str, str]:
+    """Return the settings of a loss, and the shape and precision of its parameters."""
+    parameters = {
+        f"parameter {name}": f"{tuple(parameter.shape)} {parameter.dtype}"
+        for name, parameter in model.named_parameters()
+    }
+    return {"loss": " ".join(model.get_setup_string().split()), **parameters}
+
+
+def tables_as_text(kind: str, tables: Sequence[Table[T]]) -> dict[str, str]:
+    """Return the size of tables."""
+    found = {}
+    for index, table in enumerate(tables):
+        reads = getattr(table, "counts_per_round", None)
+        shown = "" if reads is None else f", reads {[float(x) for x in reads]}"
+        found[f"{kind} table {index}"] = f"{len(table)} probes{shown}"
+    return found

@@ -18,18 +18,19 @@ import torch
 from torch import Tensor
 from torch.utils.data import Sampler
 
-from pyprobound._descent import Descent, goes_by_information
+from pyprobound._descent import goes_by_information
 from pyprobound._epochs import Epochs, EpochSettings
-from pyprobound._progress import Place, ProgressEvent
-from pyprobound._resumption import (
+from pyprobound._levels import (
     FitLevel,
     GreedyLevel,
-    Resumption,
     SequentialLevel,
     SimultaneousLevel,
     StageLevel,
     Tally,
 )
+from pyprobound._one_fit import TOLERANCE, Limits, OneFit, Told
+from pyprobound._progress import Place, ProgressEvent
+from pyprobound._resumption import Resumption, model_as_text, tables_as_text
 from pyprobound._typing import FileLike
 from pyprobound.aggregate import Aggregate
 from pyprobound.base import Call, Spec, Step
@@ -40,21 +41,18 @@ from pyprobound.procedure import Stage, format_plan, is_improved, make_plan
 from pyprobound.structure import (
     Snapshot,
     apply_edit,
+    check_lengths,
     expected_contributions,
     flank_lengths,
     keep_contributions,
-    modes_of,
     set_flank_lengths,
 )
 from pyprobound.table import MultitaskLoader, Table
 
-__all__ = ["TOLERANCE", "Optimizer", "ProgressEvent"]
+__all__ = ["Optimizer", "ProgressEvent"]
 
 _NEVER = torch.tensor(torch.inf)
 _STDOUT = cast("io.TextIOBase", sys.stdout)
-
-TOLERANCE = 1e-6
-"""A full-batch epoch that gains less loss per read than this ends a fit."""
 
 
 class Optimizer(Generic[T]):
@@ -184,31 +182,7 @@ class Optimizer(Generic[T]):
             RuntimeError: It does not; the message says what was expected and found.
         """
         self.model.check_length_consistency()
-        transforms = list(self.model.components())
-        for i, table in enumerate(self._all_tables):
-            transform = transforms[i % len(transforms)]
-            for mode in modes_of(transform):
-                fits = (
-                    mode.input_shape == table.input_shape
-                    and mode.min_input_length <= table.min_read_length
-                    and table.max_read_length <= mode.max_input_length
-                )
-                if not fits:
-                    expected = (
-                        mode.input_shape,
-                        mode.min_input_length,
-                        mode.max_input_length,
-                    )
-                    found = (
-                        table.input_shape,
-                        table.min_read_length,
-                        table.max_read_length,
-                    )
-                    msg = (
-                        f"{mode} of {transform} expects (input_shape, shortest,"
-                        f" longest) = {expected}, but its table has {found}"
-                    )
-                    raise RuntimeError(msg)
+        check_lengths(self.model, self._all_tables)
 
     def get_parameter_string(self) -> str:
         """Return the parameters that are trained, one to a line."""
@@ -328,30 +302,14 @@ class Optimizer(Generic[T]):
 
     def _what_decides(self) -> dict[str, str]:
         """Return what the result depends on, of a model as it was built."""
-        settings = self._epoch_settings
-        engine, sampler = settings.optimizer, settings.sampler
-        parameters = {
-            f"parameter {name}": f"{tuple(p.shape)} {p.dtype}"
-            for name, p in self.model.named_parameters()
-        }
-        tables = {
-            f"{kind} table {index}": _table_as_text(table)
-            for kind, group in (("train", self.train_tables), ("val", self.val_tables))
-            for index, table in enumerate(group or [])
-        }
         return {
             "epochs": str(self.epochs),
             "patience": str(self.patience),
             "greedy_threshold": str(self.greedy_threshold),
-            "batch_size": str(self.batch_size),
-            "optimizer": "chosen" if engine is None else engine.__qualname__,
-            "optim_args": str(self.optim_args),
-            "sampler": "none" if sampler is None else sampler.__qualname__,
-            "sampler_args": str(self.sampler_args),
-            "use_amp": str(self.use_amp),
-            "loss": " ".join(self.model.get_setup_string().split()),
-            **parameters,
-            **tables,
+            **self._epoch_settings.as_text(),
+            **model_as_text(self.model),
+            **tables_as_text("train", self.train_tables),
+            **tables_as_text("val", self.val_tables or []),
         }
 
     # --- one fit -------------------------------------------------------------------
@@ -408,101 +366,30 @@ class Optimizer(Generic[T]):
             return torch.tensor(level.best, dtype=torch.float64)
 
     def _fit(self, level: FitLevel, checkpoint: FileLike | None) -> None:
-        epochs = self._epochs = self._new_epochs(remembers=True)
-        descent = Descent(
-            self.model,
-            self.train_tables,
-            epochs,
-            lambda text: self.print(f"\t\t{text}"),
-            tolerance=self._tolerance,
-        )
-        tables = self.val_tables
-        held_out = epochs.loader(tables, train=False) if tables else None
-        if level.epoch >= 0:
-            descent.resume(level.descent)
-            # What draws batches may have drawn numbers when it was made.
-            self._resumption.restore_random()
-        else:
-            level.kept = Snapshot.of(self.model, self._all_tables)
-        passes = self._tally.passes
-        losses = descent.losses()
-        try:
-            while not self._is_over(level):
-                scored = next(losses, None)
-                if scored is None:
-                    self._tally.reason = descent.reason
-                    break
-                val = None
-                if held_out is not None:
-                    val = float(epochs.run(held_out, train=False).negloglik)
-                self._take(level, scored, val, checkpoint)
-                level.descent = descent.state
-                self._tally.passes = passes + descent.passes
-                self._resumption.keep()
-        finally:
-            self._tally.passes = passes + descent.passes
-            epochs.forget()
-            assert level.kept is not None
-            level.kept.restore(self.model, self._all_tables)
-        self.print(f"\t\t{self.reason}; best loss {level.best:.7g}")
-
-    def _take(
-        self,
-        level: FitLevel,
-        scored: Loss,
-        val: float | None,
-        checkpoint: FileLike | None,
-    ) -> None:
-        """Take the losses after an epoch; keep the model if it is the best."""
-        level.epoch += 1
-        level.last = level.current
-        level.current = float(scored.negloglik + scored.regularization)
-        value = level.current if val is None else val
-        improved = value < level.best
-        if improved:
-            level.best, level.waited = value, 0
-            level.kept = Snapshot.of(self.model, self._all_tables)
-            if value < self._tally.bar:
+        def keep(loss: float) -> None:
+            if loss < self._tally.bar:
                 self.save(self.checkpoint if checkpoint is None else checkpoint)
                 self._tally.bar_is_beaten |= checkpoint is None
-        elif level.epoch > 0:
-            level.waited += 1
-        self._report(level.epoch, scored, val, best=improved)
 
-    def _is_over(self, level: FitLevel) -> bool:
-        """Tell whether a fit has ended, and note why."""
-        if level.epoch < 0:
-            return False
-        tally, gain = self._tally, level.last - level.current
-        if not any(p.requires_grad for p in self.model.parameters()):
-            tally.reason = "converged: nothing to train"
-        elif math.isnan(level.current):
-            tally.reason = "stuck: the loss is not a number; the best model is kept"
-        elif level.waited >= self.patience:
-            tally.reason = f"converged: no improvement in {level.waited} epochs"
-        elif (
-            level.epoch > 0
-            and not self.batch_size
-            and isinstance(self._epochs.engine, torch.optim.LBFGS)
-            and abs(gain) < TOLERANCE
-        ):
-            tally.reason = f"converged: the last epoch gained {gain:.1g}"
-        elif level.epoch >= self.epochs:
-            tally.reason = f"budget: {self.epochs} epochs"
-        else:
-            return False
-        return True
+        self._epochs = self._new_epochs(remembers=True)
+        fit = OneFit(
+            self.model,
+            self.train_tables,
+            self.val_tables or [],
+            self._epochs,
+            Limits(self.epochs, self.patience, self._tolerance),
+            Told(keep, self._report, lambda text: self.print(f"\t\t{text}")),
+        )
+        fit.run(level, self._resumption)
 
-    def _report(
-        self, epoch: int, scored: Loss, val: float | None, *, best: bool
-    ) -> None:
+    def _report(self, epoch: int, loss: Loss, val: float | None, best: bool) -> None:
         event = ProgressEvent(
             binding=self._place.binding,
             step=self._place.step,
             call=self._place.call,
             epoch=epoch,
-            train_loss=float(scored.negloglik),
-            train_regularization=float(scored.regularization),
+            train_loss=float(loss.negloglik),
+            train_regularization=float(loss.regularization),
             val_loss=val,
             best=best,
             seconds=self._tally.seconds,
@@ -726,12 +613,6 @@ class Optimizer(Generic[T]):
 
 def _text_of(step: Step) -> str:
     return "; ".join(map(str, step.calls))
-
-
-def _table_as_text(table: Table[T]) -> str:
-    reads = getattr(table, "counts_per_round", None)
-    shown = "" if reads is None else f", {list(map(float, reads))} reads"
-    return f"{len(table)} probes{shown}"
 
 
 def _warn_if_not_empty(path: object) -> None:

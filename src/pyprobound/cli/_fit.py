@@ -303,8 +303,9 @@ def _trained(fit: Fit, state: StateFile, *, quiet: bool) -> Outcome:
                 _optimizer(fit, state, journal, quiet=quiet) as optimizer,
             ):
                 if fit.past is not None and optimizer.resume() and not quiet:
-                    known = f"{fit.past.events} epochs, {fit.past.seconds:.0f} s"
-                    print(f"going on after {known}", file=sys.stderr)
+                    past = fit.past
+                    text = f"{past.events} epochs and {past.seconds:.0f} s are done"
+                    print(f"going on with {fit.run.path}: {text}", file=sys.stderr)
                 if fit.document.config.optimizer.procedure == "sequential":
                     optimizer.train_sequential()
                 else:
