@@ -122,6 +122,12 @@ SECTIONS = (
         ("Optimizer", "ProgressEvent"),
     ),
     (
+        "The state of a fit",
+        "pyprobound.fit_state",
+        ("fit_state.py",),
+        ("StateFile", "FitState"),
+    ),
+    (
         "The plan of a sequential fit",
         "pyprobound.procedure",
         ("procedure.py",),

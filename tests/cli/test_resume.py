@@ -199,7 +199,7 @@ def test_beginning_anew_and_going_on_contradict_each_other(
 @pytest.mark.parametrize(
     ("change", "words", "difference"),
     [
-        (("size = 4", "size = 5"), [], "modes.0.size: 4 → 5"),
+        (("size = 4", "size = 5"), [], "modes[0].size: 4 → 5"),
         (("epochs = 2", "epochs = 5"), [], "optimizer.epochs: 2 → 5"),
         (("", ""), ["--seed", "3"], "seed: 0 → 3"),
         (("epochs = 2", "patience = 4"), [], "optimizer.patience: 10 → 4"),
@@ -230,7 +230,7 @@ def test_another_table_is_refused(command: Command, interrupted: Path) -> None:
     table.write_text(table.read_text().replace("\t9\n", "\t8\n", 1))
     done = command("fit", "fit.toml", "-o", "run", "--resume")
     assert done.code == 2
-    assert "experiments.0.sha256: " in done.err
+    assert "experiments[0].sha256: " in done.err
 
 
 @pytest.mark.usefixtures("run")

@@ -87,16 +87,20 @@ def _is_complete(run: RunDirectory) -> bool:
 
 
 def _flat(content: object, path: str = "") -> dict[str, object]:
-    """Return the values of nested tables by dotted keys, without the unimportant."""
+    """Return the values of nested tables by keys such as modes[1].size."""
     if isinstance(content, Mapping):
-        entries = [(str(key), value) for key, value in content.items()]
+        dot = "." if path else ""
+        entries = [
+            (f"{path}{dot}{key}", value)
+            for key, value in content.items()
+            if key not in _UNIMPORTANT
+        ]
     elif isinstance(content, list) and any(isinstance(x, Mapping) for x in content):
-        entries = [(str(index), value) for index, value in enumerate(content)]
+        entries = [(f"{path}[{index}]", value) for index, value in enumerate(content)]
     else:
         return {path: content}
     return {
         key: value
-        for name, below in entries
-        if name not in _UNIMPORTANT
-        for key, value in _flat(below, f"{path}.{name}" if path else name).items()
+        for place, below in entries
+        for key, value in _flat(below, place).items()
     }
