@@ -136,6 +136,9 @@ class Resumption(Generic[T]):
 
     def _begin(self) -> None:
         if self._file is not None:
+            if self._file.exists() and not self._settings:
+                msg = f"{self._file.path}: the fit in it was not resumed; it is lost"
+                warnings.warn(msg, stacklevel=6)
             self._settings = self._settings_now()
             self._circumstances = circumstances(self._device)
         self.keep(now=True)

@@ -10,12 +10,10 @@
 config.toml and model.pt are enough to score with.
 """
 
-import fcntl
 import json
 import os
 import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -125,55 +123,40 @@ class RunDirectory:
             )
             raise PyProBoundError(msg)
 
+    def make(self) -> None:
+        """Make the folder if it is not there, without what killed fits were writing.
+
+        Raises:
+            PyProBoundError: It cannot be made.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            for name in _OURS:
+                for half in self.path.glob(f".{name}.*"):
+                    half.unlink()
+        except OSError as error:
+            reason = error.strerror or error
+            msg = f"{self.path}: cannot be made ({reason}); choose another one with -o"
+            raise PyProBoundError(msg) from error
+
     def create(self) -> None:
         """Make the folder, without the files of an earlier run.
 
         Raises:
             PyProBoundError: It cannot be made.
         """
-        self._clear(_OURS)
+        self.make()
+        for name in _OURS:
+            (self.path / name).unlink(missing_ok=True)
 
     def reopen(self) -> None:
-        """Prepare the folder of a fit that was begun: it has no result yet.
+        """Prepare the folder of a fit that goes on: it has no result yet.
 
         Raises:
-            PyProBoundError: It cannot be written.
+            PyProBoundError: It cannot be made.
         """
-        self._clear((RESULT,))
-
-    def _clear(self, names: Sequence[str]) -> None:
-        """Make the folder; remove files, and what a killed process was writing."""
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            halves = [half for name in _OURS for half in self.path.glob(f".{name}.*")]
-            for path in [*halves, *(self.path / name for name in names)]:
-                path.unlink(missing_ok=True)
-        except OSError as error:
-            reason = error.strerror or error
-            msg = f"{self.path}: cannot be made ({reason}); choose another one with -o"
-            raise PyProBoundError(msg) from error
-
-    @contextmanager
-    def held(self) -> Iterator[None]:
-        """Let no other fit run in the folder, which is made if it is not there.
-
-        Raises:
-            PyProBoundError: One is running there, or the folder cannot be made.
-        """
-        self._clear(())
-        handle = os.open(self.path, os.O_RDONLY)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(handle)
-            msg = f"{self.path}: a fit is running here; wait for it, or stop it first"
-            raise PyProBoundError(msg) from None
-        except OSError:
-            pass  # a file system without locks
-        try:
-            yield
-        finally:
-            os.close(handle)
+        self.make()
+        self.result.unlink(missing_ok=True)
 
     def write_config(self, document: Document) -> None:
         """Write the resolved configuration, its paths relative to this folder."""

@@ -3,6 +3,7 @@
 import hashlib
 import math
 import random
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -71,10 +72,15 @@ def fit_to_be(*, val: bool = False, dimer: bool = False) -> Fit:
 
 
 def process(
-    folder: Path, state: StateFile | None, *, val: bool = False, **settings: Any
+    folder: Path,
+    state: StateFile | None,
+    *,
+    val: bool = False,
+    dimer: bool = False,
+    **settings: Any,
 ) -> tuple[Fit, Optimizer[Any]]:
     """What a process does before it fits."""
-    fit = fit_to_be(val=val)
+    fit = fit_to_be(val=val, dimer=dimer)
     arguments = {"greedy_threshold": 1e-4, "output": folder / "fit.log", **settings}
     return fit, fit.optimizer(folder, state=state, **arguments)
 
@@ -98,6 +104,7 @@ def at_once(optimizer: Optimizer[Any]) -> torch.Tensor:
 CASES: dict[str, tuple[Go, dict[str, Any]]] = {
     "trust region": (sequentially, {"dtype": torch.float64, "epochs": 6}),
     "float32": (sequentially, {"epochs": 3}),
+    "dimer": (sequentially, {"epochs": 1, "dimer": True}),
     "held out": (sequentially, {"epochs": 3, "val": True}),
     "L-BFGS": (
         sequentially,
@@ -158,7 +165,8 @@ def test_a_fit_that_dies_again_and_again_ends_the_same(
     assert found.item() == best.item()
     assert told(events) == told(whole.events)
     assert_same_state(state_of(fit), state_of(whole))
-    on_disk = [fit_to_be().model for _ in range(2)]
+    dimer = settings.get("dimer", False)
+    on_disk = [fit_to_be(dimer=dimer).model for _ in range(2)]
     for model, place in zip(on_disk, (folder, tmp_path), strict=True):
         model.to(settings.get("dtype"))
         model.reload(place / "model.pt")
@@ -264,6 +272,20 @@ def test_a_finished_fit_is_not_done_again(go: Go, tmp_path: Path) -> None:
     assert other.reason == optimizer.reason
     assert other.passes == optimizer.passes > 0
     assert_same_state(state_of(again), state_of(fit))
+
+
+def test_a_state_that_is_not_resumed_is_lost_with_a_warning(tmp_path: Path) -> None:
+    state = StateFile(tmp_path / "fit.state")
+    for expected in (0, 1):
+        fit, optimizer = process(tmp_path, state, epochs=0)
+        with warnings.catch_warnings(record=True) as told_of:
+            warnings.simplefilter("always")
+            optimizer.train_simultaneous()
+            optimizer.train_simultaneous()  # its own state: nothing to tell
+        assert [str(each.message) for each in told_of] == expected * [
+            f"{state.path}: the fit in it was not resumed; it is lost"
+        ]
+        assert len(fit.events) == 2
 
 
 def test_without_a_state_a_fit_begins(tmp_path: Path) -> None:

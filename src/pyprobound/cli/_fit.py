@@ -24,7 +24,7 @@ import torch
 from pyprobound._files import write_text
 from pyprobound._version import __version__
 from pyprobound.cli._progress import is_new_fit, progress_for
-from pyprobound.cli._resume import Past, configuration, past_of
+from pyprobound.cli._resume import Past, configuration, held, past_of
 from pyprobound.cli._signals import Interrupted, raised_signals
 from pyprobound.cli._simulate import with_seed
 from pyprobound.config import (
@@ -129,7 +129,7 @@ def run_fit(options: FitOptions) -> int:
         if not options.quiet:
             print(f"{fit.run.path}: already finished, see {fit.run.result}")
         return 0
-    with fit.run.held():
+    with held(fit.run):
         return _fitted(fit, options, clock, started)
 
 

@@ -1,7 +1,10 @@
 """`pyprobound fit --resume`: what a run directory knows of a fit that was begun."""
 
+import fcntl
 import json
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -71,6 +74,30 @@ def past_of(run: RunDirectory, document: Document) -> Past:
         )
         raise PyProBoundError(msg)
     return Past(is_finished, state)
+
+
+@contextmanager
+def held(run: RunDirectory) -> Iterator[None]:
+    """Let no other fit run in a folder, which is made if it is not there.
+
+    Raises:
+        PyProBoundError: One is running there, or the folder cannot be made.
+    """
+    if not run.path.exists():
+        run.make()
+    handle = os.open(run.path, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(handle)
+        msg = f"{run.path}: a fit is running here; wait for it, or stop it first"
+        raise PyProBoundError(msg) from None
+    except OSError:
+        pass  # a file system without locks
+    try:
+        yield
+    finally:
+        os.close(handle)
 
 
 def configuration(run: RunDirectory, document: Document) -> dict[str, Any]:
