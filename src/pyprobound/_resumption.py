@@ -159,7 +159,7 @@ class Resumption(Generic[T]):
         return level
 
     def _restore(self) -> None:
-        """Let model, tables, random numbers and counts be as in the file."""
+        """Let model, tables and random numbers be as in the file."""
         assert self._found is not None
         assert self._file is not None
         snapshot = snapshot_of(self._found.model)
@@ -172,7 +172,6 @@ class Resumption(Generic[T]):
         trained = set(self._found.trained)
         for name, parameter in self._model.named_parameters():
             parameter.requires_grad_(name in trained)
-        self.tally.adopt(self._found.tally)
         self.restore_random()
 
     def restore_random(self) -> None:

@@ -125,12 +125,15 @@ def run_fit(options: FitOptions) -> int:
     clock = time.perf_counter()
     started = datetime.now(UTC).isoformat(timespec="seconds")
     fit = _prepared(options)
-    if fit.past is not None and fit.past.is_finished:
-        if not options.quiet:
-            print(f"{fit.run.path}: already finished, see {fit.run.result}")
-        return 0
     with held(fit.run):
-        return _fitted(fit, options, clock, started)
+        if fit.past is not None:
+            # meanwhile a fit that ran here may have come to its end
+            fit = dataclasses.replace(fit, past=past_of(fit.run, fit.document))
+        if fit.past is None or not fit.past.is_finished:
+            return _fitted(fit, options, clock, started)
+    if not options.quiet:
+        print(f"{fit.run.path}: already finished, see {fit.run.result}")
+    return 0
 
 
 def _fitted(fit: Fit, options: FitOptions, clock: float, started: str) -> int:

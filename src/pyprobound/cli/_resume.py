@@ -65,7 +65,7 @@ def past_of(run: RunDirectory, document: Document) -> Past:
     if state is None:
         before = configuration(run, read_config(run.config))
     else:
-        before = state.about["config"]
+        before = state.about.get("config", {})
     changes = differences(_flat(before), _flat(configuration(run, document)))
     if changes:
         msg = (
