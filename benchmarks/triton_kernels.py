@@ -27,16 +27,20 @@ from torch import Tensor
 import pyprobound
 from pyprobound import kernels
 from pyprobound.kernels._backends import INTERPRET_VARIABLE, use_backend
+from pyprobound.kernels.selection import Chain, Kind, Link, selection_cost
 
 NEG_INF = float("-inf")
 BCD_PROBES, BCD_LENGTH = 334_515, 30
 DIMER_PROBES = 50_000
+PIECE = 2**15
+"""Probes whose features are summed at once."""
+
 ALPHABET = pyprobound.alphabets.DNA()
 
 
 @dataclass(frozen=True)
 class Case:
-    """A function of some tensors, all of which receive gradients."""
+    """A function of some tensors, all of which receive gradients; of none, as such."""
 
     name: str
     function: Callable[..., Tensor]
@@ -48,7 +52,7 @@ class Measured:
     """Median milliseconds, and MiB beyond the arguments."""
 
     result_ms: float
-    gradient_ms: float
+    gradient_ms: float | None
     peak_mib: float
 
 
@@ -63,7 +67,9 @@ class Row:
 
     def __str__(self) -> str:
         cells = [
-            f"{slow:9.3f} {fast:9.3f} {slow / fast:6.1f}x"
+            " " * 27
+            if slow is None or fast is None
+            else f"{slow:9.3f} {fast:9.3f} {slow / fast:6.1f}x"
             for slow, fast in (
                 (self.reference.result_ms, self.triton.result_ms),
                 (self.reference.gradient_ms, self.triton.gradient_ms),
@@ -128,6 +134,8 @@ def cases(device: torch.device, dtype: torch.dtype, share: float) -> Iterator[Ca
     stored = draw(n_probes, 2, n_windows)
     yield Case("sum of stored windows", kernels.log_sum, [stored])
     yield from dimers(draw, max(2, int(share * DIMER_PROBES)))
+    yield from costs(draw, n_probes)
+    yield features(codes, embedding, draw(n_probes, 2, n_windows).detach())
 
 
 def dimers(draw: Callable[..., Tensor], n_probes: int) -> Iterator[Case]:
@@ -141,6 +149,45 @@ def dimers(draw: Callable[..., Tensor], n_probes: int) -> Iterator[Case]:
     yield Case("dimers, spacing up to 12", kernels.log_sum_dimers, [a, b, near])
     steep = [(100 * t.detach()).requires_grad_() for t in (a, b, log_omega)]
     yield Case("dimers, energies of hundreds", kernels.log_sum_dimers, steep)
+
+
+def costs(draw: Callable[..., Tensor], n_probes: int) -> Iterator[Case]:
+    """Make the counts of five rounds, each selected from the one before."""
+    counts = draw(6, n_probes).detach().exp().floor().t()  # column by column
+    scores = [draw(n_probes), draw(n_probes)]
+    for kind in (Kind.RHO_GAMMA, Kind.EXPONENTIAL):
+        links = [Link(Kind.INITIAL), *(Link(kind, r, r) for r in range(5))]
+        chain = Chain(tuple(links), tuple(range(6)))
+
+        def cost(*leaves: Tensor, chain: Chain = chain) -> Tensor:
+            *scores, weights, settings, depths = leaves
+            rest = weights, settings, depths, counts, chain
+            return selection_cost(scores, *rest)
+
+        shared = [draw(5, 2), draw(6, 2), draw(6)]
+        yield Case(f"counts of six columns, {kind.name}", cost, [*scores, *shared])
+
+
+def features(codes: Tensor, embedding: Tensor, weights: Tensor) -> Case:
+    """Make the features of a 12-mer on both strands, and of neighbouring letters."""
+    sizes = [2 * 4 * 12, 2 * 16 * 11]
+    # as in a symmetric filter, two entries have one column
+    columns = torch.arange(sum(sizes), device=codes.device) // 2
+    letters, pairs = columns.split(sizes)
+    places = [letters.view(2, 4, 12), pairs.view(2, 4, 4, 11)]
+    n_columns = sum(sizes) // 2
+
+    def sums() -> Tensor:
+        # in pieces, as the Fisher information takes them
+        parts = zip(codes.split(PIECE), weights.split(PIECE), strict=True)
+        total = codes.new_zeros(n_columns, dtype=torch.float64)
+        for seqs, shares in parts:
+            total += kernels.window_features(
+                seqs, shares, places, embedding, n_columns
+            ).sum(0)
+        return total
+
+    return Case("features of windows, pairs", sums, [])
 
 
 # == measuring ========================================================================
@@ -161,11 +208,11 @@ def measured(case: Case, device: torch.device, repeats: int) -> Measured:
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
         before = torch.cuda.memory_allocated(device)
-    gradient_ms = milliseconds(gradients, device, repeats)
+    gradient_ms = milliseconds(gradients if case.leaves else result, device, repeats)
     peak = 0.0
     if device.type == "cuda":
         peak = (torch.cuda.max_memory_allocated(device) - before) / 2**20
-    return Measured(result_ms, gradient_ms, peak)
+    return Measured(result_ms, gradient_ms if case.leaves else None, peak)
 
 
 def milliseconds(
@@ -198,7 +245,10 @@ def compared(case: Case, device: torch.device, repeats: int) -> Row:
         with use_backend(name):
             times.append(measured(case, device, repeats))
             sums = case.function(*case.leaves)
-            gradients = torch.autograd.grad(sums, case.leaves, torch.ones_like(sums))
+            gradients: tuple[Tensor, ...] = ()
+            if case.leaves:
+                ones = torch.ones_like(sums)
+                gradients = torch.autograd.grad(sums, case.leaves, ones)
             found.append([sums.detach(), *gradients])
     gaps = []
     for expected, mine in zip(*found, strict=True):

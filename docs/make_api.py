@@ -128,6 +128,18 @@ SECTIONS = (
         ("StateFile", "FitState"),
     ),
     (
+        "Choosing a model",
+        "pyprobound.comparison",
+        ("comparison.py",),
+        ("compare", "compare_on_splits", "fit_sequentially", "Comparison", "Row"),
+    ),
+    (
+        "Held-out probes",
+        "pyprobound.held_out",
+        ("held_out.py",),
+        ("split_by_sequence", "Split"),
+    ),
+    (
         "The plan of a sequential fit",
         "pyprobound.procedure",
         ("procedure.py",),
@@ -197,8 +209,10 @@ CONSTANTS = {
 ALIASES = {
     "AbstractSet": "Set",
     "BiasMode": 'Literal["channel", "same", "reverse"]',
+    "Build": "Callable[[list[CountTable]], MultiExperimentLoss]",
     "Direction": 'Literal["left", "right", "center"]',
     "FileLike": "str | PathLike | IO[bytes]",
+    "Fit": "Callable[[MultiExperimentLoss, list[CountTable]], object]",
     "Key": "tuple[Spec, ...]",
     "Length": "int | Tensor",
     "PathType": "str | PathLike",

@@ -6,6 +6,7 @@
     log.jsonl      one JSON object per evaluation of a fit
     log.txt        the fit's own words
     fit.state      where the fit is, until it has ended
+    select.tsv     the candidates of a selection, and select.json
 
 config.toml and model.pt are enough to score with.
 """
@@ -13,7 +14,7 @@ config.toml and model.pt are enough to score with.
 import json
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,7 +42,9 @@ TRUTH = "truth.json"
 EVENTS = "log.jsonl"
 LOG = "log.txt"
 STATE = "fit.state"
-_OURS = (CONFIG, MODEL, RESULT, TRUTH, EVENTS, LOG, STATE)
+CANDIDATES = "select.tsv"
+SELECTION = "select.json"
+_OURS = (CONFIG, MODEL, RESULT, TRUTH, EVENTS, LOG, STATE, CANDIDATES, SELECTION)
 
 
 @dataclass(frozen=True)
@@ -88,6 +91,16 @@ class RunDirectory:
     def state(self) -> Path:
         """Where a fit is that has not ended."""
         return self.path / STATE
+
+    @property
+    def candidates(self) -> Path:
+        """The table of the candidates of a selection."""
+        return self.path / CANDIDATES
+
+    @property
+    def selection(self) -> Path:
+        """The same, and how they were compared."""
+        return self.path / SELECTION
 
     @property
     def names(self) -> list[str]:
@@ -139,15 +152,19 @@ class RunDirectory:
             msg = f"{self.path}: cannot be made ({reason}); choose another one with -o"
             raise PyProBoundError(msg) from error
 
-    def create(self) -> None:
+    def create(self, *, keep: Collection[str] = ()) -> None:
         """Make the folder, without the files of an earlier run.
+
+        Args:
+            keep: The names of files that stay.
 
         Raises:
             PyProBoundError: It cannot be made.
         """
         self.make()
         for name in _OURS:
-            (self.path / name).unlink(missing_ok=True)
+            if name not in keep:
+                (self.path / name).unlink(missing_ok=True)
 
     def reopen(self) -> None:
         """Prepare the folder of a fit that goes on: it has no result yet.

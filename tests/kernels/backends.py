@@ -10,6 +10,7 @@ from torch import Tensor
 
 from pyprobound import kernels
 from pyprobound.kernels._backends import use_backend
+from pyprobound.kernels.selection import selection_cost
 
 FLOATS = (torch.float64, torch.float32)
 
@@ -28,6 +29,8 @@ class Backend:
     log_sum_windows: Callable[..., Tensor]
     log_sum: Callable[..., Tensor]
     log_sum_dimers: Callable[..., Tensor]
+    window_features: Callable[..., Tensor]
+    selection_cost: Callable[..., Tensor]
 
 
 def backend_of(name: Literal["numba", "reference", "triton"], device: str) -> Backend:
@@ -48,6 +51,8 @@ def backend_of(name: Literal["numba", "reference", "triton"], device: str) -> Ba
         log_sum_windows=switched(kernels.log_sum_windows),
         log_sum=switched(kernels.log_sum),
         log_sum_dimers=switched(kernels.log_sum_dimers),
+        window_features=switched(kernels.window_features),
+        selection_cost=switched(selection_cost),
     )
 
 

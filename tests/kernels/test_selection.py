@@ -12,7 +12,6 @@ from torch.library import opcheck
 
 from pyprobound.errors import PyProBoundError
 from pyprobound.kernels import _numba as shared
-from pyprobound.kernels._backends import use_backend
 from pyprobound.kernels._numba_log import log, log1p
 from pyprobound.kernels.selection import (
     NONE,
@@ -23,7 +22,14 @@ from pyprobound.kernels.selection import (
     selection_cost,
 )
 from pyprobound.kernels.selection import _numba as compiled
-from tests.kernels.backends import BACKENDS, FLOATS, Backend, Check, every
+from tests.kernels.backends import (
+    BACKENDS,
+    FLOATS,
+    REFERENCE,
+    Backend,
+    Check,
+    every,
+)
 
 NEG_INF = float("-inf")
 DOUBLE = torch.float64
@@ -252,15 +258,14 @@ CASES["exponential without background"] = replace(
 
 def cost(backend: Backend, case: Case) -> Tensor:
     """Return the cost that the backend finds."""
-    with use_backend(backend.name.partition("-")[0]):  # type: ignore[arg-type]
-        return selection_cost(
-            [each.to(backend.device) for each in case.scores],
-            case.log_weights.to(backend.device),
-            case.settings.to(backend.device),
-            case.log_depths.to(backend.device),
-            case.counts.to(backend.device),
-            case.chain,
-        )
+    return backend.selection_cost(
+        [each.to(backend.device) for each in case.scores],
+        case.log_weights.to(backend.device),
+        case.settings.to(backend.device),
+        case.log_depths.to(backend.device),
+        case.counts.to(backend.device),
+        case.chain,
+    )
 
 
 def with_gradients(backend: Backend, case: Case) -> tuple[Tensor, list[Tensor]]:
@@ -301,11 +306,10 @@ def check_costs_agree_with_plain_loops(backend: Backend) -> None:
 
 
 def check_gradients_agree_with_the_reference_in_float64(backend: Backend) -> None:
-    reference = replace(backend, name="reference", device=torch.device("cpu"))
     for dtype in FLOATS:
         for name, case in CASES.items():
             seen = case.to(dtype)
-            _, expected = with_gradients(reference, seen.to(DOUBLE))
+            _, expected = with_gradients(REFERENCE, seen.to(DOUBLE))
             _, found = with_gradients(backend, seen)
             slack = 16 * torch.finfo(dtype).eps * differing(case)
             for mine, right in zip(found, expected, strict=True):
@@ -467,15 +471,13 @@ def test_operators_keep_their_contract(dtype: torch.dtype, *, wanted: bool) -> N
         for each in (torch.stack(case.scores), *rest)
     ]
     observed = list(case.chain.observed)
-    opcheck(
-        compiled.cost_and_gradient, (*tensors, case.counts, numbers, observed, wanted)
-    )
+    ops = torch.ops.pyprobound
+    given = (*tensors, case.counts, numbers, observed, wanted)
+    opcheck(ops.selection_cost, given)
     factor = torch.tensor(0.3, dtype=DOUBLE, requires_grad=wanted)
     gradients = [torch.rand_like(each) for each in tensors]
-    opcheck(
-        compiled.times_gradient,
-        (factor, gradients, *tensors, case.counts, numbers, observed),
-    )
+    results = [factor.detach(), *gradients]
+    opcheck(ops.selection_cost_backward, (factor, results, *given, [True] * 4))
 
 
 @shared.jit

@@ -19,7 +19,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, get_args
 from unittest.mock import patch
 
 import pytest
@@ -30,12 +30,16 @@ from torch.library import opcheck
 from pyprobound._numerics import NEG_INF
 from pyprobound.kernels._backends import (
     INTERPRET_VARIABLE,
+    Kernel,
     implementation,
     use_backend,
 )
+from pyprobound.kernels.selection import Kind
 from tests.kernels import (
     test_log_sum_dimers,
     test_log_sum_windows,
+    test_selection,
+    test_window_features,
     test_window_scores,
 )
 from tests.kernels.backends import REFERENCE, Backend, backend_of
@@ -72,12 +76,20 @@ def few_cases(
         check(TRITON)
 
 
+def without_warnings(check: Callable[[Backend], None]) -> None:
+    """Make a check of numbers that are none, of which NumPy, the interpreter, warns."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        check(TRITON)
+
+
 def shared_checks() -> dict[str, Check]:
     """Return what other implementations have to pass, where it takes seconds.
 
     Left out are numerical gradients: `gradients` below compares with the reference's.
     """
     scores, sums, dimers = test_window_scores, test_log_sum_windows, test_log_sum_dimers
+    counts = test_selection
     quick = [
         scores.check_every_integer_type_scores_alike,
         scores.check_padding_anywhere_excludes_the_windows_that_touch_it,
@@ -92,6 +104,26 @@ def shared_checks() -> dict[str, Check]:
         dimers.check_independent_windows_factorise,
         dimers.check_a_probe_without_pairs_passes_no_gradient,
         dimers.check_a_mode_without_windows_makes_no_dimer,
+        counts.check_reads_of_the_impossible_cost_infinitely_much,
+        counts.check_probes_that_cannot_bind_take_no_gradient,
+        counts.check_single_reads_count_in_large_tables,
+        counts.check_counts_may_be_of_any_type,
+        counts.check_what_is_not_trained_takes_no_gradient,
+        counts.check_repeats_are_identical,
+        *test_window_features.CHECKS,
+    ]
+    costs = [
+        "initial alone",
+        "every kind, some weigh nothing",
+        "many bindings",
+        "no binding",
+        "branching, columns in another order",
+        "held by no round",
+        "no probe",
+        "blocks and a rest",
+        "steep, some cannot bind",
+        "no read",
+        "exponential without background",
     ]
     some = {
         scores.check_windows_agree_with_plain_loops: (
@@ -106,10 +138,17 @@ def shared_checks() -> dict[str, Check]:
             "CASES",
             ["one and two strands", "more groups than probes", "extreme, hill"],
         ),
+        counts.check_costs_agree_with_plain_loops: (counts, "CASES", costs),
+        counts.check_gradients_agree_with_the_reference_in_float64: (
+            counts,
+            "CASES",
+            costs,
+        ),
     }
+    unusual = counts.check_what_is_not_a_number_shows
     checks: dict[str, Check] = {name_of(c): partial(c, TRITON) for c in quick}
     checks |= {name_of(c): partial(few_cases, c, *rest) for c, rest in some.items()}
-    return checks
+    return checks | {name_of(unusual): partial(without_warnings, unusual)}
 
 
 def name_of(check: Callable[..., None]) -> str:
@@ -263,6 +302,28 @@ def check_gradients_of_dimers() -> None:
         assert_same_derivatives(total, [*leaves, torch.tensor(1.2, dtype=DOUBLE)])
 
 
+def check_gradients_of_costs() -> None:
+    case = test_selection.CASES["branching"]
+    counts = case.counts[:5]
+
+    def cost(backend: Backend, *leaves: Tensor) -> Tensor:
+        *scores, log_weights, settings, log_depths = leaves
+        rest = log_weights, settings, log_depths, counts, case.chain
+        return backend.selection_cost(scores, *rest)
+
+    shared = case.log_weights, case.settings, case.log_depths
+    assert_same_derivatives(cost, [*(each[:5] for each in case.scores), *shared])
+
+
+def check_tiles_are_small_where_rounds_are_many() -> None:
+    kinds = [kind for kind in Kind if kind is not Kind.INITIAL]
+    chain = test_selection.chain_of(*(kinds * 4), n_aggregates=5)
+    case = test_selection.random_case(94, chain, n_probes=40, n_bindings=3, spread=0.3)
+    found = test_selection.with_gradients(TRITON, case)
+    expected = test_selection.with_gradients(REFERENCE, case)
+    torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-10)
+
+
 def check_spacing_limits_leave_out_what_cannot_pair() -> None:
     from pyprobound.kernels.log_sum_dimers import _triton  # noqa: PLC0415 Linux only
 
@@ -328,7 +389,7 @@ def check_gradients_that_are_not_wanted_are_not_made() -> None:
 
 
 def check_triton_is_what_runs() -> None:
-    for kernel in ("log_sum_dimers", "log_sum_windows", "window_scores"):
+    for kernel in get_args(Kernel):
         with use_backend("triton"):
             module = implementation(kernel, torch.device("cpu"), 0)
         assert module is not None
@@ -401,18 +462,28 @@ def check_operators_are_registered_as_they_should() -> None:
     a, b = (t.clone().requires_grad_() for t in torch.randn(2, 3, 1, 2, dtype=DOUBLE))
     omega = torch.randn(2, 1, 1, 2, 2, dtype=DOUBLE, requires_grad=True)
     pairs = (a, b, omega, group, hill)
+    counts = test_selection.CASES["branching"].counts[:3]
+    tables = [torch.randn(shape, dtype=DOUBLE) for shape in ((2, 3), (3, 2), (5, 2), 5)]
+    links = [0, -1, -1, 4, 0, 0, 1, 1, 1, 3, 1, 1, 5, 2, 0]
+    reads = (
+        *(each.requires_grad_() for each in tables),
+        *(counts, links, [0, 1, 2, 3, 4], True),
+    )
+    costs = [torch.tensor(1.0, dtype=DOUBLE), *map(torch.randn_like, tables)]
     for op, arguments in (
         (ops.triton_window_scores, given),
-        (ops.triton_window_scores_backward, (scores, scores, *given)),
+        (ops.triton_window_scores_backward, (scores, [scores], *given, [True])),
         (ops.triton_log_sum_windows, (*given, bias, group)),
         (
             ops.triton_log_sum_windows_backward,
-            (grad, sums, *given, bias, group, [True, True]),
+            (grad, [sums], *given, bias, group, [True, True]),
         ),
         (ops.triton_log_sum, (stored, hill)),
-        (ops.triton_log_sum_backward, (grad, sums, stored, hill)),
+        (ops.triton_log_sum_backward, (grad, [sums], stored, hill, [True] * 2)),
         (ops.triton_log_sum_dimers, pairs),
-        (ops.triton_log_sum_dimers_backward, (grad, sums, *pairs, [True] * 3)),
+        (ops.triton_log_sum_dimers_backward, (grad, [sums], *pairs, [True] * 4)),
+        (ops.triton_selection_cost, reads),
+        (ops.triton_selection_cost_backward, (costs[0], costs, *reads, [True] * 4)),
     ):
         tests = ("test_schema", "test_autograd_registration", "test_faketensor")
         opcheck(op, arguments, test_utils=tests)
@@ -426,6 +497,8 @@ INTERPRETED: dict[str, Check] = shared_checks() | {
         check_gradients_of_sums,
         check_gradients_of_sums_of_stored_windows,
         check_gradients_of_dimers,
+        check_gradients_of_costs,
+        check_tiles_are_small_where_rounds_are_many,
         check_spacing_limits_leave_out_what_cannot_pair,
         check_programs_work_through_many_tiles,
         check_gradients_that_are_not_wanted_are_not_made,
@@ -447,11 +520,16 @@ INTEGERS = {
     "ends": "*i64",
     "n_partners": "*i32",
     "partners": "*i32",
+    "links": "*i32",
+    "observed": "*i32",
 }
-SUMS = ("parts", "bias_parts")  # always float64
+SUMS = ("alphabet", "bias_parts", "entries", "out", "parts")  # always float64
 SCORES = (
     "a",
     "b",
+    "by_scores",
+    "counts",
+    "depths",
     "fractions",
     "grad",
     "gradient",
@@ -459,12 +537,16 @@ SCORES = (
     "log_bias",
     "log_omega",
     "scores",
+    "settings",
+    "shares",
     "sums",
     "table",
+    "weights",
     "windows",
 )
 NUMBERS = {"PROBES": 64, "WINDOWS": 4, "LETTERS": 4}
-NUMBERS |= {"WINDOWS_A": 16, "WINDOWS_B": 16, "FLUSHED": 256}
+NUMBERS |= {"WINDOWS_A": 16, "WINDOWS_B": 16, "FLUSHED": 256, "ENTRIES": 4}
+NUMBERS |= {"AGGREGATES": 4, "BINDINGS": 2, "LINKS": 8, "COLUMNS": 8}
 KERNELS = (
     "window_scores._score",
     "window_scores._score_gradient",
@@ -475,6 +557,9 @@ KERNELS = (
     "log_sum_dimers._sum_pairs",
     "log_sum_dimers._share_pairs",
     "log_sum_dimers._sum_shares",
+    "selection._cost",
+    "window_features._sum_windows",
+    "window_features._sum_entries",
 )
 
 

@@ -1,7 +1,7 @@
-"""The command: fit a model, score sequences with it, simulate experiments.
+"""The command: fit a model, choose one, score with it, simulate experiments.
 
     pyprobound fit CONFIG.toml        pyprobound score MODEL SEQS
-    pyprobound simulate TRUTH.toml
+    pyprobound select CONFIG.toml     pyprobound simulate TRUTH.toml
 
 Bad input is one line on standard error and exit code 2. What a command needs is
 imported when it runs, so that `--help` is quick.
@@ -24,6 +24,13 @@ from pyprobound.errors import PyProBoundError
 BAD_INPUT = 2
 _BROKEN_PIPE = 141  # 128 + SIGPIPE, as of a process that the signal has ended
 _INTERRUPTED = 130  # 128 + SIGINT
+
+
+class Procedure(StrEnum):
+    """How `fit` goes about a configuration of the Java program."""
+
+    ENGINE = "engine"
+    PROBOUND = "probound"
 
 
 class What(StrEnum):
@@ -68,7 +75,7 @@ def _main_options(
 @app.command()
 def fit(
     config: Annotated[
-        Path, typer.Argument(metavar="CONFIG.toml", help="What to fit, and to what.")
+        Path, typer.Argument(metavar="CONFIG", help="What to fit, and to what.")
     ],
     output: Annotated[
         Path | None,
@@ -92,6 +99,20 @@ def fit(
         bool,
         typer.Option("--resume", help="Go on with a fit that was interrupted or died."),
     ] = False,
+    procedure: Annotated[
+        Procedure | None,
+        typer.Option(
+            help="Of a CONFIG.json: probound takes the Java program's own steps."
+        ),
+    ] = None,
+    table: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="FILE",
+            help="Count table, instead of the one that a CONFIG.json names. May be"
+            " repeated.",
+        ),
+    ] = None,
 ) -> None:
     """Fit a model to count tables.
 
@@ -107,10 +128,14 @@ def fit(
         size = 12
         flank_length = 5
 
+    CONFIG.json is a configuration of the Java program ProBound, a list of functions or
+    whole; its models go to NAME.models.json.
+
     The run directory gets the model (model.pt), the configuration with every default
     filled in, parameters and losses (result.json) and a log (log.jsonl). Ctrl-C keeps
     the best model so far; the same command with --resume goes on after the last epoch,
-    whatever has ended the fit.
+    whatever has ended the fit. With [select], the model is chosen first: pyprobound
+    select.
 
     \b
     Examples:
@@ -119,12 +144,85 @@ def fit(
         pyprobound fit bcd.toml -o runs/seed3 --seed 3 --resume
     """  # noqa: D301 the backspace keeps the lines of the help as they are
     with _told():
-        from pyprobound.cli._fit import FitOptions, run_fit
+        if config.suffix == ".json":
+            if resume:
+                raise PyProBoundError(f"--resume is for a CONFIG.toml, not {config}")
+            from pyprobound.cli._fit_probound import ProBoundOptions, run_probound
+
+            asked = ProBoundOptions(
+                config,
+                output,
+                seed,
+                (procedure or Procedure.ENGINE).value,
+                table or [],
+                quiet=quiet,
+                force=force,
+            )
+            raise typer.Exit(run_probound(asked))
+        for name, given in (("procedure", procedure), ("table", table)):
+            if given:
+                raise PyProBoundError(f"--{name} is for a CONFIG.json, not {config}")
+        from pyprobound.cli._fit import FitOptions
+        from pyprobound.cli._select import run_fit_or_select
 
         options = FitOptions(
             config, output, seed, quiet=quiet, force=force, resume=resume
         )
-        code = run_fit(options)
+        code = run_fit_or_select(options)
+    raise typer.Exit(code)
+
+
+@app.command()
+def select(
+    config: Annotated[
+        Path,
+        typer.Argument(metavar="CONFIG.toml", help="What to choose from, and by what."),
+    ],
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "-o",
+            "--output",
+            metavar="DIR",
+            help="Run directory; by default the configuration's, or CONFIG.run.",
+        ),
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(min=0, help="Random seed, instead of the file's.")
+    ] = None,
+    quiet: Annotated[
+        bool, typer.Option("-q", "--quiet", help="Print nothing but errors.")
+    ] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace the run in a directory in use.")
+    ] = False,
+) -> None:
+    """Choose a model by held-out probes, then fit it.
+
+    The configuration is that of a fit, with what to choose from:
+
+    \b
+        [select]
+        sizes = [8, 10, 12]
+        symmetry = ["none", "palindrome"]
+        flank_lengths = [0, 5]
+
+    Each combination is fitted to a part of the probes and judged by the others. The
+    simplest one within one standard error of the best is then fitted to all probes, as
+    `pyprobound fit` does. Without [select], sizes, symmetry, dimers and the number of
+    motifs are varied; see docs/select.md. Ctrl-C keeps the table so far.
+
+    \b
+    Examples:
+        pyprobound select bcd.toml
+        pyprobound select bcd.toml -o runs/chosen --seed 3
+    """  # noqa: D301 the backspace keeps the lines of the help as they are
+    with _told():
+        from pyprobound.cli._fit import FitOptions
+        from pyprobound.cli._select import run_select
+
+        options = FitOptions(config, output, seed, quiet=quiet, force=force)
+        code = run_select(options)
     raise typer.Exit(code)
 
 

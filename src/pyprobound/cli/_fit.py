@@ -10,7 +10,7 @@ import shlex
 import sys
 import time
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -30,6 +30,7 @@ from pyprobound.cli._simulate import with_seed
 from pyprobound.config import (
     BuiltModel,
     Document,
+    OptimizerSection,
     build_model,
     make_tables,
     read_config,
@@ -38,6 +39,7 @@ from pyprobound.config import (
 )
 from pyprobound.errors import PyProBoundError
 from pyprobound.fit_state import StateFile
+from pyprobound.loss import MultiExperimentLoss
 from pyprobound.optimizer import Optimizer, ProgressEvent
 from pyprobound.report import FORMAT, Json, finite, parameters, summary, table_numbers
 from pyprobound.run_directory import RunDirectory, open_run
@@ -56,6 +58,7 @@ class FitOptions:
     seed: int | None
     quiet: bool
     force: bool
+    keep: Collection[str] = ()  # files of the run directory that stay
     resume: bool = False
 
 
@@ -141,7 +144,7 @@ def _fitted(fit: Fit, options: FitOptions, clock: float, started: str) -> int:
     past = fit.past
     started = (past and past.started) or started
     if past is None or past.state is None:
-        fit.run.create()
+        fit.run.create(keep=options.keep)
         fit.run.write_config(fit.document)
     else:
         fit.run.reopen()
@@ -186,12 +189,12 @@ def _fitted(fit: Fit, options: FitOptions, clock: float, started: str) -> int:
 def _prepared(options: FitOptions) -> Fit:
     """Read everything and build the model, without writing anything."""
     document = with_seed(read_config(options.config), options.seed)
-    run = RunDirectory(_output_of(document, options))
+    run = RunDirectory(output_of(document, options))
     if options.force and options.resume:
         msg = "--force begins anew, --resume goes on: give one of them"
         raise PyProBoundError(msg)
     run.check(force=options.force or options.resume)
-    engine = _engine_of(document)
+    engine = engine_of(document)
     settings = document.config.optimizer
     if settings.threads is not None:
         torch.set_num_threads(settings.threads)
@@ -204,7 +207,8 @@ def _prepared(options: FitOptions) -> Fit:
     return Fit(document, built, train, held_out, run, engine, past)
 
 
-def _output_of(document: Document, options: FitOptions) -> Path:
+def output_of(document: Document, options: FitOptions) -> Path:
+    """Return the run directory: as asked for, or by default."""
     if options.output is not None:
         return options.output
     if document.config.output is not None:
@@ -212,7 +216,7 @@ def _output_of(document: Document, options: FitOptions) -> Path:
     return Path(f"{options.config.stem}.run")
 
 
-def _engine_of(document: Document) -> type[torch.optim.Optimizer] | None:
+def engine_of(document: Document) -> type[torch.optim.Optimizer] | None:
     """Return the class of torch.optim that is asked for, its arguments checked."""
     settings = document.config.optimizer
     _check_device(document)
@@ -309,10 +313,7 @@ def _trained(fit: Fit, state: StateFile, *, quiet: bool) -> Outcome:
                     past = fit.past
                     text = f"{past.events} epochs and {past.seconds:.0f} s are done"
                     print(f"going on with {fit.run.path}: {text}", file=sys.stderr)
-                if fit.document.config.optimizer.procedure == "sequential":
-                    optimizer.train_sequential()
-                else:
-                    optimizer.train_simultaneous()
+                run_procedure(fit.document.config.optimizer, optimizer)
                 reason = optimizer.reason
         except Interrupted as error:
             reason, signal = f"interrupted by {error}", error
@@ -324,30 +325,60 @@ def _optimizer(
     fit: Fit, state: StateFile, journal: Journal, *, quiet: bool
 ) -> Iterator[Optimizer[CountBatch]]:
     """Yield the optimizer of a fit, its progress shown and kept in the journal."""
-    settings = fit.document.config.optimizer
     with progress_for(sys.stderr, quiet=quiet) as progress:
 
         def on_progress(event: ProgressEvent) -> None:
             journal(event)
             progress(event)
 
-        yield Optimizer(
+        yield optimizer_of(
+            fit.document.config.optimizer,
             fit.built.loss,
             fit.train,
             fit.held_out,
-            epochs=settings.epochs,
-            patience=settings.patience,
-            greedy_threshold=settings.greedy_threshold,
-            batch_size=settings.batch_size,
-            checkpoint=fit.run.model,
-            output=fit.run.log,
-            device=settings.device,
-            optimizer=fit.engine,
-            optim_args=dict(settings.arguments),
-            dtype=_DTYPES[settings.dtype],
-            on_progress=on_progress,
-            state=state,
+            fit.run,
+            fit.engine,
+            on_progress,
+            state,
         )
+
+
+def optimizer_of(
+    settings: OptimizerSection,
+    model: MultiExperimentLoss,
+    train: Sequence[CountTable],
+    held_out: Sequence[CountTable] | None,
+    run: RunDirectory,
+    engine: type[torch.optim.Optimizer] | None,
+    on_progress: Callable[[ProgressEvent], None],
+    state: StateFile | None = None,
+) -> Optimizer[CountBatch]:
+    """Return the optimizer that a configuration asks for."""
+    return Optimizer(
+        model,
+        train,
+        held_out,
+        epochs=settings.epochs,
+        patience=settings.patience,
+        greedy_threshold=settings.greedy_threshold,
+        batch_size=settings.batch_size,
+        checkpoint=run.model,
+        output=run.log,
+        device=settings.device,
+        optimizer=engine,
+        optim_args=dict(settings.arguments),
+        dtype=_DTYPES[settings.dtype],
+        on_progress=on_progress,
+        state=state,
+    )
+
+
+def run_procedure(settings: OptimizerSection, optimizer: Optimizer[CountBatch]) -> None:
+    """Fit as a configuration says."""
+    if settings.procedure == "sequential":
+        optimizer.train_sequential()
+    else:
+        optimizer.train_simultaneous()
 
 
 # --- after -------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from pyprobound.config._build import (
     build_model,
     make_spacing,
 )
+from pyprobound.config._candidates import Candidate, candidates_of, select_section
 from pyprobound.config._read import Document, read_config
 from pyprobound.config._resolve import Probes, binding_names, resolve
 from pyprobound.config._schema import (
@@ -23,7 +24,9 @@ from pyprobound.config._schema import (
     DimerSection,
     ExperimentSection,
     ModeSection,
+    OptimizerSection,
     RoundSection,
+    SelectSection,
 )
 from pyprobound.config._tables import Counts, make_table, make_tables, read_counts
 from pyprobound.config._write import to_toml
@@ -32,25 +35,30 @@ __all__ = [
     "NONSPECIFIC",
     "BuiltExperiment",
     "BuiltModel",
+    "Candidate",
     "Config",
     "Counts",
     "DimerSection",
     "Document",
     "ExperimentSection",
     "ModeSection",
+    "OptimizerSection",
     "ProbeLengths",
     "Probes",
     "RoundSection",
+    "SelectSection",
     "Specs",
     "binding_names",
     "build_dimer",
     "build_mode",
     "build_model",
+    "candidates_of",
     "make_spacing",
     "make_table",
     "make_tables",
     "read_config",
     "read_counts",
     "resolve",
+    "select_section",
     "to_toml",
 ]

@@ -345,7 +345,7 @@ def _resolved_rounds(
     experiment: ExperimentSection,
     probes: Probes,
 ) -> list[RoundSection]:
-    given = experiment.rounds or _default_rounds(probes.n_columns or 0)
+    given = experiment.rounds or default_rounds(probes.n_columns or 0)
     place = (*place, "rounds")
     observed = sum(each.observed for each in given)
     _check_number(document, place, observed, probes.n_columns)
@@ -371,7 +371,7 @@ def _check_unobserved(
             raise document.error((*place, index), rule)
 
 
-def _default_rounds(n_columns: int) -> list[RoundSection]:
+def default_rounds(n_columns: int) -> list[RoundSection]:
     """Return an initial library and a chain of libraries selected from it."""
     first = [RoundSection(kind="initial")]
     return (first + [RoundSection(kind="bound_unsaturated")] * n_columns)[:n_columns]

@@ -14,6 +14,8 @@ RoundKind = Literal[
 NONSPECIFIC = "NS"
 """The name of the mode that `nonspecific = true` adds."""
 PALINDROME = "palindrome"
+ALL = "*"
+"""Where a selection has one list of values for all motifs."""
 
 
 def _listed(value: object) -> object:
@@ -33,6 +35,11 @@ def _under(key: str) -> BeforeValidator:
         return {key: value} if isinstance(value, str) else value
 
     return BeforeValidator(normalised)
+
+
+def _for_all(value: object) -> object:
+    """Let a value, or a list of them, stand for a table of all motifs."""
+    return value if isinstance(value, dict) else {ALL: _listed(value)}
 
 
 def _switch(value: object) -> object:
@@ -66,6 +73,7 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.+:-]+$")]
 Count = Annotated[int, Field(ge=0)]
 Positive = Annotated[int, Field(ge=1)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
+Part = Annotated[float, Field(gt=0, lt=1)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
@@ -238,6 +246,33 @@ class OptimizerSection(Section):
     threads: Positive | None = None
 
 
+_SomeCounts = Annotated[list[Count], _Listed, Field(min_length=1)]
+_SomePositive = Annotated[list[Positive], _Listed, Field(min_length=1)]
+_Switches = Annotated[list[bool], _Listed, Field(min_length=1)]
+_Symmetries = Annotated[
+    list[Literal["none", "palindrome"]], _Listed, Field(min_length=1)
+]
+_ForAll = BeforeValidator(_for_all)
+
+
+class SelectSection(Section):
+    """Which models are compared before the best of them is fitted, and how."""
+
+    sizes: Annotated[dict[str, _SomePositive], _ForAll] = {}
+    flank_lengths: Annotated[dict[str, _SomeCounts], _ForAll] = {}
+    symmetry: Annotated[dict[str, _Symmetries], _ForAll] = {}
+    pairwise_distance: Annotated[dict[str, _SomeCounts], _ForAll] = {}
+    position_bias: Annotated[dict[str, _Switches], _ForAll] = {}
+    n_modes: _SomePositive | None = None
+    dimer: _Switches | None = None
+    saturation: _Switches | None = None
+    held_out: Part = 0.2
+    folds: Positive = 1
+    sample: Positive | None = None
+    max_candidates: Positive = 32
+    seed: Count | None = None
+
+
 class SimulateSection(Section):
     """What `pyprobound simulate` draws."""
 
@@ -258,4 +293,5 @@ class Config(Section):
     dimers: list[DimerSection] = []
     loss: LossSection = LossSection()
     optimizer: OptimizerSection = OptimizerSection()
+    select: Annotated[SelectSection | None, _Switch] = None
     simulate: SimulateSection | None = None

@@ -18,7 +18,6 @@ import torch
 from torch import Tensor
 
 from pyprobound.fisher._objective import Quadratic
-from pyprobound.fisher._parameters import FreeParameters
 from pyprobound.loss import Loss
 
 TOLERANCE = 1e-8
@@ -36,11 +35,24 @@ LARGEST_RADIUS, LEAST_RADIUS = 100.0, 1e-7
 MOST_TRIALS = 40
 
 
+class Variables(Protocol):
+    """What an objective is a function of, as one float64 vector."""
+
+    def __len__(self) -> int:
+        """Return how many there are."""
+
+    def get(self) -> Tensor:
+        """Return the values."""
+
+    def set(self, values: Tensor) -> None:
+        """Write the values into the model."""
+
+
 class Objective(Protocol):
     """What can be minimised: the loss of a model, as a function of its parameters."""
 
     @property
-    def free(self) -> FreeParameters:
+    def free(self) -> Variables:
         """The parameters."""
 
     def loss(self) -> Loss:

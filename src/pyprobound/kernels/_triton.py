@@ -1,4 +1,4 @@
-"""What the Triton kernels share: tiles, tables, stretches, second derivatives.
+"""What the Triton kernels share: tiles, tables, stretches.
 
 A program takes a tile of probes × windows, one window to a lane, and walks along the
 filter. Its score is a sum of weights looked up by code: all codes of one position lie
@@ -31,9 +31,6 @@ from pyprobound.kernels._backends import INTERPRET_VARIABLE
 
 Kernel: TypeAlias = Any
 """A compiled kernel: Triton's carry no types."""
-
-Context: TypeAlias = Any
-"""What an operator keeps for its backward pass: attributes, and saved tensors."""
 
 jit: Callable[[Callable[..., Any]], Kernel] = triton.jit
 """Compile a kernel when it is first launched; the result is kept on disk."""
@@ -115,6 +112,11 @@ def on_device(tensor: Tensor) -> AbstractContextManager[object]:
     if tensor.device.type == "cuda":
         return torch.cuda.device(tensor.device)
     return nullcontext()
+
+
+def moment(gradient: Tensor, energies: Tensor) -> Tensor:
+    """Return Σ gradient · energy over energies that are not −∞."""
+    return (gradient * energies.masked_fill(energies == NEG_INF, 0.0)).sum()
 
 
 # == filters as tables ================================================================
@@ -372,63 +374,3 @@ def log_sum_of_rows(top: tl.tensor, total: tl.tensor) -> tl.tensor:
     whole = tl.sum(total * tl.exp(top - base[:, None]), 1)
     absent = whole == 0
     return tl.where(absent, float("-inf"), base + tl.log(tl.where(absent, 1.0, whole)))
-
-
-# == second derivatives ===============================================================
-
-
-def second_gradients(
-    function: Callable[..., Tensor],
-    inputs: Sequence[Tensor | None],
-    grad: Tensor,
-    twice: Sequence[Tensor | None],
-) -> list[Tensor | None]:
-    """Differentiate the gradients of `function` once more, in plain PyTorch.
-
-    Args:
-        function: The reference, a function of the inputs.
-        inputs: What gradients were taken of; None where there is no such input.
-        grad: The gradient of the result of `function`.
-        twice: Gradients of the inputs' gradients, None where unused.
-
-    Returns:
-        Gradients of `grad` and of each of the inputs.
-    """
-    create_graph = torch.is_grad_enabled()
-    with torch.enable_grad():
-        found = function(*inputs)
-        places = [
-            place
-            for place, (leaf, weight) in enumerate(zip(inputs, twice, strict=True))
-            if leaf is not None and leaf.requires_grad and weight is not None
-        ]
-        first = torch.autograd.grad(
-            found,
-            [leaf for place in places if (leaf := inputs[place]) is not None],
-            grad,
-            create_graph=True,
-            materialize_grads=True,
-        )
-        wanted = [
-            leaf for leaf in (grad, *inputs) if leaf is not None and leaf.requires_grad
-        ]
-        pairs = [
-            (gradient, weight)
-            for gradient, place in zip(first, places, strict=True)
-            if gradient.requires_grad and (weight := twice[place]) is not None
-        ]
-        second = iter(
-            torch.autograd.grad(
-                [gradient for gradient, _ in pairs],
-                wanted,
-                [weight for _, weight in pairs],
-                create_graph=create_graph,
-                allow_unused=True,
-            )
-            if pairs and wanted
-            else [None] * len(wanted)
-        )
-    return [
-        next(second) if leaf is not None and leaf.requires_grad else None
-        for leaf in (grad, *inputs)
-    ]

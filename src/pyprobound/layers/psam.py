@@ -381,13 +381,7 @@ class PSAM(LayerSpec):
         if self.normalize:
             letters = tuple(range(1, forward.ndim - 1))
             forward = forward - forward.mean(letters, keepdim=True)
-        if not self.score_reverse:
-            return forward
-        # Read from the other end; in a pair the second letter then comes first.
-        reverse = forward.flip(tuple(range(1, forward.ndim)))
-        if dist:
-            reverse = reverse.transpose(1, 2)
-        return torch.cat([forward, reverse])
+        return with_reverse(forward) if self.score_reverse else forward
 
     def filters(self) -> list[Tensor]:
         """Return the filters of single letters and of each pair distance."""
@@ -712,6 +706,20 @@ class PSAM(LayerSpec):
         self._layout = Layout(symmetry, self.in_channels, distance)
         self.start = structure["start"]
         self.betas.adopt_keys(structure["keys"])
+
+
+def with_reverse(forward: Tensor) -> Tensor:
+    """Return filters with those of the reverse strand as further channels.
+
+    Args:
+        forward: (channels, letters, positions), or (channels, letters, letters,
+            positions) of pairs.
+    """
+    # Read from the other end; in a pair the second letter then comes first.
+    reverse = forward.flip(tuple(range(1, forward.ndim)))
+    if forward.ndim == 4:
+        reverse = reverse.transpose(1, 2)
+    return torch.cat([forward, reverse])
 
 
 def _n_letters(alphabet: Alphabet | None, in_channels: int | None) -> int:

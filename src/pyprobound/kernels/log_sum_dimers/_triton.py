@@ -23,7 +23,6 @@ go to the reference.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
 
 import torch
 import triton
@@ -31,17 +30,17 @@ import triton.language as tl
 from torch import Tensor
 
 from pyprobound._numerics import NEG_INF
+from pyprobound.kernels._operators import differentiable
 from pyprobound.kernels._triton import (
     MOST_GROUPS,
     OPTIONS,
-    Context,
     Stretches,
     add_to_log_sum,
     finite_or_zero,
     jit,
     log_sum_of_rows,
+    moment,
     on_device,
-    second_gradients,
     stretch_of_program,
     tile_width,
 )
@@ -142,11 +141,10 @@ class Scores:
         return allowed.sum(1).int(), first.int().contiguous()
 
 
-# == operators ========================================================================
+# == the operator =====================================================================
 
 
-@torch.library.custom_op("pyprobound::triton_log_sum_dimers", mutates_args=())
-def _log_sum_dimers(
+def _sums(
     windows_a: Tensor,
     windows_b: Tensor,
     log_omega: Tensor,
@@ -180,55 +178,39 @@ def _log_sum_dimers(
     return sums
 
 
-@_log_sum_dimers.register_fake
 def _empty_sums(windows_a: Tensor, *_: object) -> Tensor:
     return windows_a.new_empty(len(windows_a))
 
 
-@torch.library.custom_op("pyprobound::triton_log_sum_dimers_backward", mutates_args=())
-def _log_sum_dimers_backward(
+def _gradients(
     grad: Tensor,
-    sums: Tensor,
+    results: Sequence[Tensor],
     windows_a: Tensor,
     windows_b: Tensor,
     log_omega: Tensor,
     group: Tensor | None,
     hill: Tensor | None,
     wanted: Sequence[bool],
-) -> list[Tensor]:
-    """Return the gradients of both modes' windows and of ω, empty if not `wanted`."""
+) -> list[Tensor | None]:
+    """Return the gradients of both modes' windows, of ω and of h."""
+    (sums,) = results
     scores = Scores.of(windows_a, windows_b, log_omega, group, hill)
-    for_a, for_b, for_omega = wanted
-    nothing = grad.new_empty(0)
-    grad = grad.contiguous()
+    for_hill = hill is not None and wanted[3]
+    for_a, for_b, for_omega = (each or for_hill for each in wanted[:3])
+    nothing = grad.new_zeros(())
+    by_a = _window_gradient(grad, sums, scores.swapped) if for_a else nothing
+    by_b = _window_gradient(grad, sums, scores) if for_b else nothing
+    by_omega = _omega_gradient(grad, sums, scores, log_omega) if for_omega else nothing
+    by_hill = None
+    if hill is not None and for_hill:
+        # energies enter as h · energy: Σ gradient · energy = h · (gradient of h)
+        of_pairs = moment(by_omega, log_omega)
+        by_hill = (moment(by_a, scores.a) + moment(by_b, scores.b) + of_pairs) / hill
     return [
-        _window_gradient(grad, sums, scores.swapped).view(windows_a.shape)
-        if for_a
-        else nothing,
-        _window_gradient(grad, sums, scores).view(windows_b.shape)
-        if for_b
-        else nothing.clone(),
-        _omega_gradient(grad, sums, scores, log_omega)
-        if for_omega
-        else nothing.clone(),
-    ]
-
-
-@_log_sum_dimers_backward.register_fake
-def _empty_gradients(
-    grad: Tensor,
-    sums: Tensor,
-    windows_a: Tensor,
-    windows_b: Tensor,
-    log_omega: Tensor,
-    group: Tensor | None,
-    hill: Tensor | None,
-    wanted: Sequence[bool],
-) -> list[Tensor]:
-    leaves = (windows_a, windows_b, log_omega)
-    return [
-        grad.new_empty(leaf.shape if is_wanted else 0)
-        for leaf, is_wanted in zip(leaves, wanted, strict=True)
+        by_a.view(windows_a.shape) if for_a else None,
+        by_b.view(windows_b.shape) if for_b else None,
+        by_omega,
+        by_hill,
     ]
 
 
@@ -305,85 +287,14 @@ def _omega_gradient(
     return gradient.transpose(2, 3).contiguous()
 
 
-# == automatic differentiation ========================================================
-
-Inputs: TypeAlias = tuple[Tensor, Tensor, Tensor, Tensor | None, Tensor | None]
-BackwardInputs: TypeAlias = tuple[
-    Tensor,
-    Tensor,
-    Tensor,
-    Tensor,
-    Tensor,
-    Tensor | None,
-    Tensor | None,
-    Sequence[bool],
-]
-
-
-def _save(ctx: Context, inputs: Inputs, output: Tensor) -> None:
-    ctx.save_for_backward(output, *inputs)
-
-
-def _backward(
-    ctx: Context, grad: Tensor
-) -> tuple[Tensor | None, Tensor | None, Tensor | None, None, Tensor | None]:
-    sums, *leaves, group, hill = ctx.saved_tensors
-    for_hill = hill is not None and hill.requires_grad
-    wanted = [for_hill or leaf.requires_grad for leaf in leaves]
-    gradients = _log_sum_dimers_backward(grad, sums, *leaves, group, hill, wanted)
-    by_hill = None
-    if for_hill:
-        # energies enter as h · energy: Σ gradient · energy = h · (gradient of h)
-        by_hill = sum(
-            (gradient * leaf.masked_fill(leaf == NEG_INF, 0.0)).sum()
-            for gradient, leaf in zip(gradients, leaves, strict=True)
-        )
-        by_hill = by_hill / hill
-    by_a, by_b, by_omega = (
-        gradient if leaf.requires_grad else None
-        for gradient, leaf in zip(gradients, leaves, strict=True)
-    )
-    return by_a, by_b, by_omega, None, by_hill
-
-
-_log_sum_dimers.register_autograd(_backward, setup_context=_save)
-
-
-def _save_again(ctx: Context, inputs: BackwardInputs, output: object) -> None:
-    grad, _, *leaves, group, hill, ctx.wanted = inputs
-    ctx.save_for_backward(grad, *leaves, group, hill)
-
-
-def _backward_again(
-    ctx: Context, twice: Sequence[Tensor | None]
-) -> tuple[
-    Tensor | None,
-    None,
-    Tensor | None,
-    Tensor | None,
-    Tensor | None,
-    None,
-    Tensor | None,
-    None,
-]:
-    grad, *leaves, group, hill = ctx.saved_tensors
-
-    def log_sums(
-        a: Tensor, b: Tensor, log_omega: Tensor, hill: Tensor | None
-    ) -> Tensor:
-        return _reference.log_sum_dimers(a, b, log_omega, group, hill)
-
-    on_leaves = [
-        weight if is_wanted else None
-        for weight, is_wanted in zip(twice, ctx.wanted, strict=True)
-    ]
-    by_grad, by_a, by_b, by_omega, by_hill = second_gradients(
-        log_sums, [*leaves, hill], grad, [*on_leaves, None]
-    )
-    return by_grad, None, by_a, by_b, by_omega, None, by_hill, None
-
-
-_log_sum_dimers_backward.register_autograd(_backward_again, setup_context=_save_again)
+_log_sum_dimers = differentiable(
+    "triton_log_sum_dimers",
+    _sums,
+    _gradients,
+    empty=_empty_sums,
+    reference=_reference.log_sum_dimers,
+    leaves=["windows_a", "windows_b", "log_omega", "hill"],
+)
 
 
 # == kernels ==========================================================================

@@ -12,20 +12,19 @@ rows of programs can be launched go to the reference.
 """
 
 from collections.abc import Sequence
-from typing import TypeAlias
 
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
-from pyprobound._numerics import NEG_INF, scale_log
+from pyprobound._numerics import scale_log
+from pyprobound.kernels._operators import differentiable
 from pyprobound.kernels._triton import (
     MOST_GROUPS,
     OPTIONS,
     SCORED_LANES,
     WIDEST,
-    Context,
     Letters,
     Stretches,
     add_filter_gradient,
@@ -33,8 +32,8 @@ from pyprobound.kernels._triton import (
     finite_or_zero,
     jit,
     log_sum_of_rows,
+    moment,
     on_device,
-    second_gradients,
     spell_out,
     stretch_of_program,
     summed_lanes,
@@ -100,11 +99,10 @@ def log_sum(windows: Tensor, hill: Tensor | None) -> Tensor:
     return sums
 
 
-# == operators: windows scored and summed =============================================
+# == windows scored and summed ========================================================
 
 
-@torch.library.custom_op("pyprobound::triton_log_sum_windows", mutates_args=())
-def _log_sum_windows(
+def _sums(
     codes: Tensor,
     filters: Sequence[Tensor],
     embedding: Tensor,
@@ -148,15 +146,13 @@ def _log_sum_windows(
     return sums
 
 
-@_log_sum_windows.register_fake
 def _empty_sums(codes: Tensor, filters: Sequence[Tensor], *_: object) -> Tensor:
     return filters[0].new_empty(len(codes))
 
 
-@torch.library.custom_op("pyprobound::triton_log_sum_windows_backward", mutates_args=())
-def _log_sum_windows_backward(
+def _gradients(
     grad: Tensor,
-    sums: Tensor,
+    results: Sequence[Tensor],
     codes: Tensor,
     filters: Sequence[Tensor],
     embedding: Tensor,
@@ -165,13 +161,10 @@ def _log_sum_windows_backward(
     log_bias: Tensor | None,
     group: Tensor | None,
     wanted: Sequence[bool],
-) -> list[Tensor]:
-    """Return the gradients of the filters and of the position bias.
-
-    `wanted` says whether those of the filters are, and that of the bias; the others
-    are empty.
-    """
-    grad, codes = grad.contiguous(), codes.contiguous()
+) -> list[Tensor | None]:
+    """Return the gradients of the filters and of the position bias."""
+    (sums,) = results
+    codes = codes.contiguous()
     n_probes, length = codes.shape
     channels, n_letters, size = filters[0].shape
     n_windows = length - dilation * (size - 1)
@@ -225,19 +218,13 @@ def _log_sum_windows_backward(
             LETTERS=letters.width,
             **OPTIONS,
         )
-    gradients = [weights.new_empty(0) for weights in filters]
-    if for_filters:
-        gradients = letters.split(parts.sum((0, 1)), filters)
-    gradients.append(
-        bias_parts.sum(0).to(grad.dtype) if for_bias else grad.new_empty(0)
-    )
-    return gradients
+    by_bias = bias_parts.sum(0).to(grad.dtype) if for_bias else None
+    if not for_filters:
+        return [*(None for _ in filters), by_bias]
+    return [*letters.split(parts.sum((0, 1)), filters), by_bias]
 
 
-@_log_sum_windows_backward.register_fake
-def _empty_gradients(
-    grad: Tensor,
-    sums: Tensor,
+def _sums_in_torch(
     codes: Tensor,
     filters: Sequence[Tensor],
     embedding: Tensor,
@@ -245,130 +232,34 @@ def _empty_gradients(
     dilation: int,
     log_bias: Tensor | None,
     group: Tensor | None,
-    wanted: Sequence[bool],
-) -> list[Tensor]:
-    for_filters, for_bias = wanted
-    gradients = [
-        weights.new_empty(weights.shape if for_filters else 0) for weights in filters
-    ]
-    there = log_bias is not None and for_bias
-    gradients.append(
-        grad.new_empty(log_bias.shape if log_bias is not None and there else 0)
-    )
-    return gradients
-
-
-Inputs: TypeAlias = tuple[
-    Tensor, Sequence[Tensor], Tensor, int, int, Tensor | None, Tensor | None
-]
-BackwardInputs: TypeAlias = tuple[
-    Tensor,
-    Tensor,
-    Tensor,
-    Sequence[Tensor],
-    Tensor,
-    int,
-    int,
-    Tensor | None,
-    Tensor | None,
-    Sequence[bool],
-]
-
-
-def _save(ctx: Context, inputs: Inputs, output: Tensor) -> None:
-    codes, filters, embedding, ctx.pad, ctx.dilation, log_bias, group = inputs
-    ctx.save_for_backward(output, codes, embedding, log_bias, group, *filters)
-
-
-def _backward(
-    ctx: Context, grad: Tensor
-) -> tuple[None, list[Tensor] | list[None], None, None, None, Tensor | None, None]:
-    sums, codes, embedding, log_bias, group, *filters = ctx.saved_tensors
-    for_filters = any(weights.requires_grad for weights in filters)
-    for_bias = log_bias is not None and log_bias.requires_grad
-    *by_filters, by_bias = _log_sum_windows_backward(
-        grad,
-        sums,
+) -> Tensor:
+    return _reference.log_sum_windows(
         codes,
         filters,
         embedding,
-        ctx.pad,
-        ctx.dilation,
-        log_bias,
-        group,
-        [for_filters, for_bias],
-    )
-    return (
-        None,
-        by_filters if for_filters else [None] * len(filters),
-        None,
-        None,
-        None,
-        by_bias if for_bias else None,
-        None,
+        pad,
+        dilation=dilation,
+        bias=None,
+        log_bias=log_bias,
+        group=group,
+        hill=None,
     )
 
 
-_log_sum_windows.register_autograd(_backward, setup_context=_save)
+_log_sum_windows = differentiable(
+    "triton_log_sum_windows",
+    _sums,
+    _gradients,
+    empty=_empty_sums,
+    reference=_sums_in_torch,
+    leaves=["filters", "log_bias"],
+)
 
 
-def _save_again(ctx: Context, inputs: BackwardInputs, output: object) -> None:
-    grad, _, codes, filters, embedding, ctx.pad, ctx.dilation, *biases, wanted = inputs
-    ctx.wanted = wanted
-    ctx.save_for_backward(grad, codes, embedding, *biases, *filters)
+# == windows that are stored ==========================================================
 
 
-def _backward_again(
-    ctx: Context, twice: Sequence[Tensor | None]
-) -> tuple[
-    Tensor | None,
-    None,
-    None,
-    list[Tensor | None],
-    None,
-    None,
-    None,
-    Tensor | None,
-    None,
-    None,
-]:
-    grad, codes, embedding, log_bias, group, *filters = ctx.saved_tensors
-    for_filters, for_bias = ctx.wanted
-    *on_filters, on_bias = twice
-
-    def log_sums(log_bias: Tensor | None, *filters: Tensor) -> Tensor:
-        return _reference.log_sum_windows(
-            codes,
-            filters,
-            embedding,
-            ctx.pad,
-            dilation=ctx.dilation,
-            bias=None,
-            log_bias=log_bias,
-            group=group,
-            hill=None,
-        )
-
-    by_grad, by_bias, *by_filters = second_gradients(
-        log_sums,
-        [log_bias, *filters],
-        grad,
-        [
-            on_bias if for_bias else None,
-            *(on_filters if for_filters else [None] * len(filters)),
-        ],
-    )
-    return by_grad, None, None, by_filters, None, None, None, by_bias, None, None
-
-
-_log_sum_windows_backward.register_autograd(_backward_again, setup_context=_save_again)
-
-
-# == operators: windows that are stored ===============================================
-
-
-@torch.library.custom_op("pyprobound::triton_log_sum", mutates_args=())
-def _log_sum(windows: Tensor, hill: Tensor | None) -> Tensor:
+def _row_sums(windows: Tensor, hill: Tensor | None) -> Tensor:
     """Return the log sums (N,) of scores (N, C, W)."""
     rows = windows.contiguous().flatten(1)
     sums = rows.new_empty(len(rows))
@@ -389,23 +280,26 @@ def _log_sum(windows: Tensor, hill: Tensor | None) -> Tensor:
     return sums
 
 
-@_log_sum.register_fake
 def _empty_row_sums(windows: Tensor, hill: Tensor | None) -> Tensor:
     return windows.new_empty(len(windows))
 
 
-@torch.library.custom_op("pyprobound::triton_log_sum_backward", mutates_args=())
-def _log_sum_backward(
-    grad: Tensor, sums: Tensor, windows: Tensor, hill: Tensor | None
-) -> Tensor:
-    """Return the gradient of the scores."""
+def _row_gradients(
+    grad: Tensor,
+    results: Sequence[Tensor],
+    windows: Tensor,
+    hill: Tensor | None,
+    wanted: Sequence[bool],
+) -> list[Tensor | None]:
+    """Return the gradients of the scores and of the Hill coefficient."""
+    (sums,) = results
     rows = windows.contiguous().flatten(1)
     gradient = torch.empty_like(rows)
     width = tile_width(rows.shape[1], WIDEST)
     probes = SCORED_LANES // width
     with on_device(rows):
         _share_rows[(triton.cdiv(len(rows), probes),)](
-            grad.contiguous(),
+            grad,
             sums,
             rows,
             sums if hill is None else hill,
@@ -417,60 +311,20 @@ def _log_sum_backward(
             WINDOWS=width,
             **OPTIONS,
         )
-    return gradient.view(windows.shape)
+    by_hill = None
+    if hill is not None and wanted[1]:
+        # scores enter as h · score: Σ gradient · score = h · (gradient of h)
+        by_hill = moment(gradient, rows) / hill
+    return [gradient.view(windows.shape), by_hill]
 
 
-@_log_sum_backward.register_fake
-def _empty_row_gradient(
-    grad: Tensor,
-    sums: Tensor,
-    windows: Tensor,
-    hill: Tensor | None,
-) -> Tensor:
-    return windows.new_empty(windows.shape)
-
-
-def _save_rows(
-    ctx: Context, inputs: tuple[Tensor, Tensor | None], output: Tensor
-) -> None:
-    ctx.save_for_backward(output, *inputs)
-
-
-def _backward_rows(ctx: Context, grad: Tensor) -> tuple[Tensor, Tensor | None]:
-    sums, windows, hill = ctx.saved_tensors
-    gradient = _log_sum_backward(grad, sums, windows, hill)
-    if hill is None or not hill.requires_grad:
-        return gradient, None
-    # scores enter as h · score: Σ gradient · score = h · (gradient of h)
-    absent = windows == NEG_INF
-    by_hill = (gradient * windows.masked_fill(absent, 0.0)).sum() / hill
-    return gradient, by_hill
-
-
-_log_sum.register_autograd(_backward_rows, setup_context=_save_rows)
-
-
-def _save_rows_again(
-    ctx: Context,
-    inputs: tuple[Tensor, Tensor, Tensor, Tensor | None],
-    output: object,
-) -> None:
-    grad, _, windows, hill = inputs
-    ctx.save_for_backward(grad, windows, hill)
-
-
-def _backward_rows_again(
-    ctx: Context, twice: Tensor
-) -> tuple[Tensor | None, None, Tensor | None, Tensor | None]:
-    grad, windows, hill = ctx.saved_tensors
-    by_grad, by_windows, by_hill = second_gradients(
-        _reference.log_sum, [windows, hill], grad, [twice, None]
-    )
-    return by_grad, None, by_windows, by_hill
-
-
-_log_sum_backward.register_autograd(
-    _backward_rows_again, setup_context=_save_rows_again
+_log_sum = differentiable(
+    "triton_log_sum",
+    _row_sums,
+    _row_gradients,
+    empty=_empty_row_sums,
+    reference=_reference.log_sum,
+    leaves=["windows", "hill"],
 )
 
 

@@ -8,9 +8,6 @@ p the shares of a probe, k its counts and K their sum, the gradient runs back as
     by log C     G_r = g of the round's column + Σ G of the rounds selected from it
     by log Z     h_a = Σ_r of the aggregate G_r · d log enrichment_r / d log Z
     by X and w   h_a · (share of the binding in Z_a)
-
-The gradient is taken along with the value, and waits for the backward pass, which only
-multiplies it.
 """
 
 import math
@@ -20,12 +17,11 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.library import custom_op
 
 from pyprobound.kernels._numba import Array, array_of, exp, inline, jit, run, stretches
 from pyprobound.kernels._numba_log import log, log1p
-from pyprobound.kernels.selection import _reference
-from pyprobound.kernels.selection._chain import Chain, Kind, Link
+from pyprobound.kernels.selection._chain import Kind
+from pyprobound.kernels.selection._operator import cost_operator
 
 BLOCK = 128
 """Probes of a block: a few dozen quantities of them fill the first cache."""
@@ -38,44 +34,9 @@ What is lost below e^−87 (e^−700) is then beyond the precision.
 
 INITIAL, BOUND, UNSATURATED, UNBOUND, RHO_GAMMA, EXPONENTIAL = (int(k) for k in Kind)
 
-# == the operators ====================================================================
+# == the operator =====================================================================
 
 
-def selection_cost(
-    scores: Sequence[Tensor],
-    log_weights: Tensor,
-    settings: Tensor,
-    log_depths: Tensor,
-    counts: Tensor,
-    chain: Chain,
-) -> Tensor:
-    """Return the cost of counts; see the public function."""
-    arguments = (log_weights, settings, log_depths)
-    if not scores or not all(map(_is_regular, (*scores, *arguments))):
-        # Nothing to be fast at, or numbers with which a diverged fit shows itself.
-        return _reference.selection_cost(scores, *arguments, counts, chain)
-    stacked = torch.stack(tuple(scores))
-    wanted = torch.is_grad_enabled() and any(
-        each.requires_grad for each in (stacked, *arguments)
-    )
-    links = [
-        number
-        for link in chain.links
-        for number in (int(link.kind), link.aggregate, link.reference)
-    ]
-    observed = list(chain.observed)
-    found: list[Tensor] = cost_and_gradient(
-        stacked, *arguments, counts, links, observed, wanted=wanted
-    )
-    return found[0]
-
-
-def _is_regular(values: Tensor) -> bool:
-    """Tell whether all values are finite or −∞: fast arithmetic knows no NaN."""
-    return values.numel() == 0 or values.detach().sum().item() < math.inf
-
-
-@custom_op("pyprobound::selection_cost", mutates_args=())
 def cost_and_gradient(
     scores: Tensor,
     log_weights: Tensor,
@@ -84,9 +45,9 @@ def cost_and_gradient(
     counts: Tensor,
     links: Sequence[int],
     observed: Sequence[int],
-    wanted: bool,
+    with_gradient: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Return the cost, and its gradients by the first four arguments if wanted."""
+    """Return the cost, and its gradients if they are wanted; see `cost_operator`."""
     n_probes = len(counts)
     n_threads = max(1, len(stretches(n_probes)))
     total = np.zeros((n_threads, 1))
@@ -94,7 +55,7 @@ def cost_and_gradient(
         np.zeros((n_threads, *each.shape))
         for each in (log_weights, settings, log_depths)
     ]
-    by_scores = torch.empty_like(scores) if wanted else scores.new_empty(0, 0)
+    by_scores = scores.new_empty(scores.shape if with_gradient else (0, 0))
     reads, steps = _flat(counts)
     arrays = [array_of(each) for each in (scores, log_weights)]
     arrays += _factors(arrays[1], scores.dtype)
@@ -105,15 +66,15 @@ def cost_and_gradient(
     def arguments(thread: int, rows: slice) -> tuple[Any, ...]:
         own = [each[thread] for each in sums]
         return (
-            *(*arrays, *steps, table, columns, rows.start, rows.stop, wanted),
+            *(*arrays, *steps, table, columns, rows.start, rows.stop, with_gradient),
             *(total[thread], by_scores.numpy(), *own),
         )
 
     run(_cost, n_probes, arguments)
     by_weights, by_settings, by_depths = (
         torch.from_numpy(each.sum(0)).to(scores.dtype)
-        if wanted
-        else scores.new_empty(0)
+        if with_gradient
+        else scores.new_empty((0,) * (each.ndim - 1))
         for each in sums
     )
     cost = torch.tensor(total.sum(), dtype=torch.float64)
@@ -147,111 +108,13 @@ def _factors(log_weights: Array, dtype: torch.dtype) -> tuple[Array, Array]:
     return scale, np.exp(log_weights - scale)
 
 
-@cost_and_gradient.register_fake
-def _(
-    scores: Tensor,
-    log_weights: Tensor,
-    settings: Tensor,
-    log_depths: Tensor,
-    counts: Tensor,
-    links: Sequence[int],
-    observed: Sequence[int],
-    wanted: bool,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    del counts, links, observed
-    if wanted:
-        gradients = [
-            torch.empty_like(each)
-            for each in (scores, log_weights, settings, log_depths)
-        ]
-    else:
-        gradients = [scores.new_empty(shape) for shape in ((0, 0), 0, 0, 0)]
-    by_scores, by_weights, by_settings, by_depths = gradients
-    cost = scores.new_empty((), dtype=torch.float64)
-    return cost, by_scores, by_weights, by_settings, by_depths
+def is_regular(values: Tensor) -> bool:
+    """Tell whether all values are finite or −∞: fast arithmetic knows no NaN."""
+    return values.numel() == 0 or values.detach().sum().item() < math.inf
 
 
-def _remember(ctx: Any, inputs: tuple[Any, ...], output: tuple[Any, ...]) -> None:
-    *tensors, ctx.links, ctx.observed, _ = inputs
-    _, *gradients = output
-    ctx.mark_non_differentiable(*gradients)
-    ctx.save_for_backward(*tensors, *gradients)
-
-
-def _backward(ctx: Any, factor: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
-    saved = ctx.saved_tensors  # once: a checkpoint computes them again at each request
-    found = times_gradient(factor, saved[5:], *saved[:5], ctx.links, ctx.observed)
-    return *found, None, None, None, None
-
-
-cost_and_gradient.register_autograd(_backward, setup_context=_remember)
-
-
-@custom_op("pyprobound::selection_cost_backward", mutates_args=())
-def times_gradient(
-    factor: Tensor,
-    gradients: Sequence[Tensor],
-    scores: Tensor,
-    log_weights: Tensor,
-    settings: Tensor,
-    log_depths: Tensor,
-    counts: Tensor,
-    links: Sequence[int],
-    observed: Sequence[int],
-) -> list[Tensor]:
-    """Return the gradients of the cost, known already, times a number."""
-    del scores, log_weights, settings, log_depths, counts, links, observed
-    return [factor.to(each.dtype) * each for each in gradients]
-
-
-@times_gradient.register_fake
-def _(
-    factor: Tensor,
-    gradients: Sequence[Tensor],
-    scores: Tensor,
-    log_weights: Tensor,
-    settings: Tensor,
-    log_depths: Tensor,
-    counts: Tensor,
-    links: Sequence[int],
-    observed: Sequence[int],
-) -> list[Tensor]:
-    del factor, scores, log_weights, settings, log_depths, counts, links, observed
-    return [torch.empty_like(each) for each in gradients]
-
-
-def _remember_factor(ctx: Any, inputs: tuple[Any, ...], output: list[Tensor]) -> None:
-    del output
-    factor, _, *tensors, ctx.links, ctx.observed = inputs
-    ctx.save_for_backward(factor, *tensors)
-
-
-def _backward_twice(ctx: Any, outer: Sequence[Tensor]) -> tuple[Any, ...]:
-    """Return the gradients of Σ outer · factor · gradient, by plain PyTorch."""
-    factor, *given, counts = (each.detach() for each in ctx.saved_tensors)
-    scores, log_weights, settings, log_depths = given
-    numbers = iter(ctx.links)
-    links = tuple(Link(Kind(k), a, r) for k, a, r in zip(*[numbers] * 3, strict=True))
-    with torch.enable_grad():
-        leaves = [each.requires_grad_() for each in (factor, *given)]
-        cost = _reference.selection_cost(
-            scores.unbind(0),
-            log_weights,
-            settings,
-            log_depths,
-            counts,
-            Chain(links, tuple(ctx.observed)),
-        )
-        first = torch.autograd.grad(
-            cost * factor, given, create_graph=True, materialize_grads=True
-        )
-        parts = [(o * f).sum() for o, f in zip(outer, first, strict=True)]
-        inner = torch.stack([part.to(torch.float64) for part in parts]).sum()
-        by_factor, *second = torch.autograd.grad(inner, leaves, materialize_grads=True)
-    return by_factor, [None] * len(outer), *second, None, None, None
-
-
-times_gradient.register_autograd(_backward_twice, setup_context=_remember_factor)
+# What is not regular shows that a fit diverged, and is for the reference to say.
+selection_cost = cost_operator("selection_cost", cost_and_gradient, can_take=is_regular)
 
 
 # == the loops ========================================================================

@@ -8,23 +8,23 @@ without windows.
 """
 
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
+from pyprobound.kernels._operators import differentiable
 from pyprobound.kernels._triton import (
     OPTIONS,
     SCORED_LANES,
     WIDEST,
-    Context,
     Letters,
     Stretches,
     add_filter_gradient,
     jit,
     on_device,
-    second_gradients,
     spell_out,
     stretch_of_program,
     summed_lanes,
@@ -53,15 +53,14 @@ def window_scores(
     return scores if bias is None else scores + bias[:, None]
 
 
-# == operators ========================================================================
+# == the operator =====================================================================
 
 
-@torch.library.custom_op("pyprobound::triton_window_scores", mutates_args=())
-def _window_scores(
+def _scores(
     codes: Tensor, filters: Sequence[Tensor], embedding: Tensor, pad: int, dilation: int
 ) -> Tensor:
     """Return the scores (N, C, W) of windows, without a bias."""
-    scores: Tensor = _empty_scores(codes, filters, embedding, pad, dilation)
+    scores = _empty_scores(codes, filters, embedding, pad, dilation)
     codes = codes.contiguous()
     n_probes, channels, n_windows = scores.shape
     table = spell_out(filters, embedding, pad)
@@ -88,7 +87,6 @@ def _window_scores(
     return scores
 
 
-@_window_scores.register_fake
 def _empty_scores(
     codes: Tensor,
     filters: Sequence[Tensor],
@@ -101,18 +99,19 @@ def _empty_scores(
     return filters[0].new_empty((len(codes), channels, n_windows))
 
 
-@torch.library.custom_op("pyprobound::triton_window_scores_backward", mutates_args=())
-def _window_scores_backward(
+def _gradients(
     grad: Tensor,
-    scores: Tensor,
+    results: Sequence[Tensor],
     codes: Tensor,
     filters: Sequence[Tensor],
     embedding: Tensor,
     pad: int,
     dilation: int,
+    wanted: Sequence[bool],
 ) -> list[Tensor]:
     """Return the gradients of the filters."""
-    grad, scores, codes = (t.contiguous() for t in (grad, scores, codes))
+    (scores,) = results
+    codes = codes.contiguous()
     n_probes, channels, n_windows = scores.shape
     letters = Letters.of(embedding, grad.dtype)
     n_sums = letters.size(filters)
@@ -145,63 +144,14 @@ def _window_scores_backward(
     return letters.split(parts.sum((0, 1)), filters)
 
 
-@_window_scores_backward.register_fake
-def _empty_gradients(
-    grad: Tensor,
-    scores: Tensor,
-    codes: Tensor,
-    filters: Sequence[Tensor],
-    embedding: Tensor,
-    pad: int,
-    dilation: int,
-) -> list[Tensor]:
-    return [weights.new_empty(weights.shape) for weights in filters]
-
-
-# == automatic differentiation ========================================================
-
-Inputs = tuple[Tensor, Sequence[Tensor], Tensor, int, int]
-BackwardInputs = tuple[Tensor, Tensor, Tensor, Sequence[Tensor], Tensor, int, int]
-
-
-def _save(ctx: Context, inputs: Inputs, output: Tensor) -> None:
-    codes, filters, embedding, ctx.pad, ctx.dilation = inputs
-    ctx.save_for_backward(output, codes, embedding, *filters)
-
-
-def _backward(
-    ctx: Context, grad: Tensor
-) -> tuple[None, list[Tensor], None, None, None]:
-    scores, codes, embedding, *filters = ctx.saved_tensors
-    gradients = _window_scores_backward(
-        grad, scores, codes, filters, embedding, ctx.pad, ctx.dilation
-    )
-    return None, gradients, None, None, None
-
-
-_window_scores.register_autograd(_backward, setup_context=_save)
-
-
-def _save_again(ctx: Context, inputs: BackwardInputs, output: object) -> None:
-    grad, _, codes, filters, embedding, ctx.pad, ctx.dilation = inputs
-    ctx.save_for_backward(grad, codes, embedding, *filters)
-
-
-def _backward_again(
-    ctx: Context, twice: Sequence[Tensor | None]
-) -> tuple[Tensor | None, None, None, list[Tensor | None], None, None, None]:
-    grad, codes, embedding, *filters = ctx.saved_tensors
-
-    def scores(*filters: Tensor) -> Tensor:
-        return _reference.window_scores(
-            codes, filters, embedding, ctx.pad, ctx.dilation, None
-        )
-
-    by_grad, *by_filters = second_gradients(scores, filters, grad, twice)
-    return by_grad, None, None, by_filters, None, None, None
-
-
-_window_scores_backward.register_autograd(_backward_again, setup_context=_save_again)
+_window_scores = differentiable(
+    "triton_window_scores",
+    _scores,
+    _gradients,
+    empty=_empty_scores,
+    reference=partial(_reference.window_scores, bias=None),
+    leaves=["filters"],
+)
 
 
 # == kernels ==========================================================================
