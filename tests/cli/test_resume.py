@@ -290,3 +290,16 @@ def test_two_fits_do_not_run_in_one_folder(
     assert done.code == 2
     assert done.err.startswith("error: run: a fit is running here; wait for it")
     assert listing(interrupted) == before
+
+
+def test_what_cannot_be_resumed_says_so(command: Command, experiment: Path) -> None:
+    (experiment / "fit.toml").write_text(MINIMAL + "[select]\nsizes = [3, 4]\n")
+    done = command("fit", "fit.toml", "-o", "run", "--resume")
+    assert done.code == 2
+    assert done.err == (
+        "error: fit.toml: a selection begins anew; to go on with the fit of the chosen"
+        " model, resume run/config.toml -o run\n"
+    )
+    done = command("fit", "fit.json", "--resume")
+    assert done.code == 2
+    assert done.err == "error: --resume is for a CONFIG.toml, not fit.json\n"
