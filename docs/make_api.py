@@ -118,8 +118,14 @@ SECTIONS = (
     (
         "Fitting",
         "pyprobound.optimizer",
-        ("optimizer.py",),
+        ("optimizer.py", "_progress.py"),
         ("Optimizer", "ProgressEvent"),
+    ),
+    (
+        "The state of a fit",
+        "pyprobound.fit_state",
+        ("fit_state.py",),
+        ("StateFile", "FitState"),
     ),
     (
         "Choosing a model",

@@ -9,87 +9,50 @@ import io
 import math
 import os
 import sys
-import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, MutableMapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, cast
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import Sampler
 
-from pyprobound._step_memory import StepMemory, moved
+from pyprobound._descent import goes_by_information
+from pyprobound._epochs import Epochs, EpochSettings
+from pyprobound._levels import (
+    FitLevel,
+    GreedyLevel,
+    SequentialLevel,
+    SimultaneousLevel,
+    StageLevel,
+    Tally,
+)
+from pyprobound._one_fit import TOLERANCE, Limits, OneFit, Told
+from pyprobound._progress import Place, ProgressEvent
+from pyprobound._resumption import Resumption, model_as_text, tables_as_text
 from pyprobound._typing import FileLike
 from pyprobound.aggregate import Aggregate
 from pyprobound.base import Call, Spec, Step
 from pyprobound.fisher import TOLERANCE as FINE_TOLERANCE
-from pyprobound.fisher import (
-    CountObjective,
-    TrustRegion,
-    choose_start,
-    has_information,
-    motifs_of_noise,
-    trust_region_of,
-)
-from pyprobound.loss import BaseLoss, Loss, MultiExperimentLoss, T
+from pyprobound.fit_state import StateFile
+from pyprobound.loss import BaseLoss, Loss, T
 from pyprobound.procedure import Stage, format_plan, is_improved, make_plan
 from pyprobound.structure import (
     Snapshot,
     apply_edit,
+    check_lengths,
     expected_contributions,
     flank_lengths,
     keep_contributions,
-    modes_of,
     set_flank_lengths,
 )
-from pyprobound.table import CountBatch, MultitaskLoader, Table, collate_batch_fn
+from pyprobound.table import MultitaskLoader, Table
+
+__all__ = ["Optimizer", "ProgressEvent"]
 
 _NEVER = torch.tensor(torch.inf)
 _STDOUT = cast("io.TextIOBase", sys.stdout)
-
-TOLERANCE = 1e-6
-"""A full-batch epoch that gains less loss per read than this ends a fit."""
-
-CEILING = 1e9
-"""Losses and slopes above it are not told apart: no fit comes from there."""
-
-
-@dataclass(frozen=True)
-class ProgressEvent:
-    """One epoch of a fit.
-
-    Attributes:
-        binding: What is being fitted.
-        step: The number of the step in its plan.
-        call: The calls that opened the step, as text.
-        epoch: The number of the epoch in this fit; 0 is before any training.
-        train_loss: Negative log likelihood on the training tables.
-        train_regularization: Penalty.
-        val_loss: Negative log likelihood on the validation tables, if there are any.
-        best: Whether this is the best model so far.
-        seconds: Since the optimizer was made.
-    """
-
-    binding: str
-    step: int
-    call: str
-    epoch: int
-    train_loss: float
-    train_regularization: float
-    val_loss: float | None
-    best: bool
-    seconds: float
-
-
-@dataclass(frozen=True)
-class _Place:
-    """Where in a plan a fit is, for messages."""
-
-    binding: str = "all"
-    step: int = 0
-    call: str = ""
 
 
 class Optimizer(Generic[T]):
@@ -99,8 +62,7 @@ class Optimizer(Generic[T]):
         model: The model; holds the best parameters when a fit ends.
         train_tables: One table for each of its components.
         val_tables: Held-out tables that decide which model is best, or None.
-        reason: Why the last fit ended, in words.
-        passes: How often second-order fits have gone through the training tables.
+        state: The file that a killed fit goes on from, or None.
     """
 
     def __init__(
@@ -122,6 +84,7 @@ class Optimizer(Generic[T]):
         use_amp: bool = False,
         dtype: torch.dtype | None = None,
         on_progress: Callable[[ProgressEvent], None] | None = None,
+        state: str | os.PathLike[str] | StateFile | None = None,
     ) -> None:
         """Initialise a fit.
 
@@ -145,6 +108,7 @@ class Optimizer(Generic[T]):
             use_amp: Whether to use automatic mixed precision.
             dtype: Floating-point type of the model; by default what it has.
             on_progress: Called after every epoch.
+            state: Where the state of a fit is kept, see `resume`; by default nowhere.
 
         Raises:
             ValueError: There are too many tables or too few.
@@ -167,23 +131,34 @@ class Optimizer(Generic[T]):
         self.optim_args = dict(optim_args or {})
         self.use_amp = use_amp
         self.on_progress = on_progress
-        self.reason = "not fitted yet"
-        self.passes = 0.0
         self._tolerance = FINE_TOLERANCE
         self.model.to(device=self.device, dtype=dtype)
-        self._started = time.monotonic()
-        self._place = _Place()
-        self._engine: torch.optim.Optimizer | None = None
-        self._memory: StepMemory | None = None
-        # The loss that a model must beat to replace the checkpoint: a new binding
-        # begins above the loss of the model without it.
-        self._bar = math.inf
-        self._bar_is_beaten = False
+        self._place = Place()
+        self._epochs = self._new_epochs()
+        self.state = StateFile(state) if isinstance(state, str | os.PathLike) else state
+        self._resumption = Resumption(
+            self.state, model, self._all_tables, self.device, self._what_decides
+        )
         for name, tables in (("train", self.train_tables), ("val", self.val_tables)):
             self._check_tables(name, tables)
         self.check_length_consistency()
-        for path in (checkpoint, output):
-            _warn_if_not_empty(path)
+        if self.state is None or not self.state.exists():
+            for path in (checkpoint, output):
+                _warn_if_not_empty(path)
+
+    @property
+    def reason(self) -> str:
+        """Why the last fit ended, in words."""
+        return self._tally.reason
+
+    @property
+    def passes(self) -> float:
+        """How often second-order fits have gone through the training tables."""
+        return self._tally.passes
+
+    @property
+    def _tally(self) -> Tally:
+        return self._resumption.tally
 
     # --- checks and texts ----------------------------------------------------------
 
@@ -207,31 +182,7 @@ class Optimizer(Generic[T]):
             RuntimeError: It does not; the message says what was expected and found.
         """
         self.model.check_length_consistency()
-        transforms = list(self.model.components())
-        for i, table in enumerate(self._all_tables):
-            transform = transforms[i % len(transforms)]
-            for mode in modes_of(transform):
-                fits = (
-                    mode.input_shape == table.input_shape
-                    and mode.min_input_length <= table.min_read_length
-                    and table.max_read_length <= mode.max_input_length
-                )
-                if not fits:
-                    expected = (
-                        mode.input_shape,
-                        mode.min_input_length,
-                        mode.max_input_length,
-                    )
-                    found = (
-                        table.input_shape,
-                        table.min_read_length,
-                        table.max_read_length,
-                    )
-                    msg = (
-                        f"{mode} of {transform} expects (input_shape, shortest,"
-                        f" longest) = {expected}, but its table has {found}"
-                    )
-                    raise RuntimeError(msg)
+        check_lengths(self.model, self._all_tables)
 
     def get_parameter_string(self) -> str:
         """Return the parameters that are trained, one to a line."""
@@ -247,8 +198,8 @@ class Optimizer(Generic[T]):
             f"### Table {index}:\n{table.get_setup_string()}"
             for index, table in enumerate(self.train_tables)
         ]
-        chosen = self._engine_class().__name__
-        if self._is_second_order:
+        chosen = self._epoch_settings.engine_class.__name__
+        if goes_by_information(self.model, self.train_tables, self._epoch_settings):
             chosen = "TrustRegion (Fisher information)"
         settings = {
             "optimizer": chosen,
@@ -318,47 +269,67 @@ class Optimizer(Generic[T]):
             set_flank_lengths(self.val_tables or [], lengths if self.val_tables else [])
         return metadata
 
+    # --- going on with a fit that was killed -----------------------------------------
+
+    def resume(self) -> bool:
+        """Let the next fit go on from the state file, if there is one.
+
+            optimizer = Optimizer(model, tables, state="fit.state")
+            optimizer.resume()
+            optimizer.train_sequential()
+
+        does the same however often the program is killed: model, tables and optimizer
+        are made as they were at first, and the same call is made; it goes on after the
+        last epoch in the file and ends with the same result, bit for bit where
+        versions, threads and machine are the same. The file is written after every
+        epoch, but takes no more than a hundredth of the time; it holds one call of
+        `train_sequential`, `train_simultaneous` or the like, and at the end its result.
+        Samplers must draw from the global generators of PyTorch, NumPy or Python.
+
+        Returns:
+            Whether there is a state to go on from.
+
+        Raises:
+            CheckpointError: It is damaged, or of a fit with other settings.
+        """
+        found = self._resumption.resume()
+        if found:
+            tally = self._tally
+            self.print(
+                f"### Resumed after {tally.events} epochs, {tally.seconds:.1f} s"
+            )
+        return found
+
+    def _what_decides(self) -> dict[str, str]:
+        """Return what the result depends on, of a model as it was built."""
+        return {
+            "epochs": str(self.epochs),
+            "patience": str(self.patience),
+            "greedy_threshold": str(self.greedy_threshold),
+            **self._epoch_settings.as_text(),
+            **model_as_text(self.model),
+            **tables_as_text("train", self.train_tables),
+            **tables_as_text("val", self.val_tables or []),
+        }
+
     # --- one fit -------------------------------------------------------------------
 
-    def _loader(self, tables: Sequence[Table[T]], *, train: bool) -> MultitaskLoader[T]:
-        return MultitaskLoader(self._loader_of(table, train=train) for table in tables)
-
-    def _loader_of(self, table: Table[T], *, train: bool) -> DataLoader[T]:
-        size = self.batch_size if train and self.batch_size else len(table)
-        sampler = None
-        if train and self.batch_size and self.sampler is not None:
-            make = cast("Callable[..., Sampler[T]]", self.sampler)
-            sampler = make(table, **self.sampler_args)
-        return DataLoader(
-            table,
-            batch_size=min(size, len(table)),
-            shuffle=bool(train and self.batch_size and sampler is None),
-            sampler=sampler,
-            collate_fn=collate_batch_fn,
+    @property
+    def _epoch_settings(self) -> EpochSettings[T]:
+        return EpochSettings(
+            self.batch_size,
+            self.sampler,
+            self.sampler_args,
+            self.optimizer,
+            self.optim_args,
+            self.use_amp,
+            self.device,
         )
 
-    def _engine_class(self) -> type[torch.optim.Optimizer]:
-        if self.optimizer is not None:
-            return self.optimizer
-        return torch.optim.Adam if self.batch_size else torch.optim.LBFGS
-
-    def _new_engine(self) -> torch.optim.Optimizer:
-        chosen = self._engine_class()
-        arguments: dict[str, Any] = {}
-        if issubclass(chosen, torch.optim.LBFGS):
-            arguments = {
-                "line_search_fn": "strong_wolfe",
-                "history_size": 50,
-                "tolerance_grad": 1e-7,
-                "tolerance_change": 1e-10,
-            }
-        elif self.optimizer is None:
-            arguments = {"lr": 0.01}
-        trained = [p for p in self.model.parameters() if p.requires_grad]
-        return chosen(trained, **(arguments | self.optim_args))
-
-    def _autocast(self) -> contextlib.AbstractContextManager[object]:
-        return torch.autocast(self.device.type, enabled=self.use_amp)
+    def _new_epochs(self, *, remembers: bool = False) -> Epochs[T]:
+        return Epochs(
+            self.model, self.train_tables, self._epoch_settings, remembers=remembers
+        )
 
     def run_one_epoch(self, train: bool, dataloader: MultitaskLoader[T]) -> Loss:
         """Go through the batches once.
@@ -370,74 +341,7 @@ class Optimizer(Generic[T]):
         Returns:
             The mean loss of the batches, before training on each of them.
         """
-        negloglik = torch.zeros((), dtype=torch.float64)
-        penalty = torch.zeros((), dtype=torch.float64)
-        # Only what comes again is worth remembering: tables, not batches of them.
-        memory = self._memory if dataloader.is_whole else None
-        storing = contextlib.nullcontext() if memory is None else memory.store.used()
-        with storing:
-            for batches in dataloader:
-                go = self._step if train else self._score
-                loss = go(batches, memory)
-                negloglik += loss.negloglik.detach().cpu()
-                penalty += loss.regularization.detach().cpu()
-        return Loss(negloglik / len(dataloader), penalty / len(dataloader))
-
-    def _score(self, batches: Iterable[T], memory: StepMemory | None) -> Loss:
-        given = list(batches)
-        ready = self._ready(given, memory)
-        # Training goes on from here, or has just come here: with the gradients, this
-        # is a loss that it needs as well.
-        trains = self._trains_on(given) and memory is not None
-        return self._loss(ready, memory, gradients=trains)
-
-    def _trains_on(self, batches: Sequence[T]) -> bool:
-        """Tell whether an epoch is one step on these batches: the whole tables."""
-        tables: Sequence[object] = self.train_tables
-        return (
-            not self.batch_size
-            and len(batches) == len(tables)
-            and all(a is b for a, b in zip(batches, tables, strict=True))
-        )
-
-    def _step(self, batches: Iterable[T], memory: StepMemory | None) -> Loss:
-        engine = self._engine = self._engine or self._new_engine()
-        ready = self._ready(batches, memory)
-        first: list[Loss] = []
-
-        def closure() -> Tensor:
-            loss = self._loss(ready, memory, gradients=True)
-            first.append(loss)
-            total = loss.negloglik + loss.regularization
-            if isinstance(engine, torch.optim.LBFGS):
-                return _bounded(total, self.model.parameters())
-            return total
-
-        engine.step(cast("Callable[[], float]", closure))
-        return first[0]
-
-    def _ready(self, batches: Iterable[T], memory: StepMemory | None) -> list[T]:
-        """Return the batches on the device of the model."""
-        move = moved if memory is None else memory.moved
-        return [move(batch, self.device) for batch in batches]
-
-    def _loss(
-        self, batches: list[T], memory: StepMemory | None, *, gradients: bool
-    ) -> Loss:
-        """Return the loss; its gradients, if they are asked for, in the parameters."""
-
-        def compute() -> Loss:
-            self.model.zero_grad()
-            with torch.set_grad_enabled(gradients), self._autocast():
-                loss: Loss = self.model(batches)
-            total = loss.negloglik + loss.regularization
-            if total.requires_grad:
-                torch.autograd.backward(total)
-            return Loss(loss.negloglik.detach(), loss.regularization.detach())
-
-        if memory is None:
-            return compute()
-        return memory.loss(self.model, batches, compute, gradients=gradients)
+        return self._epochs.run(dataloader, train=train)
 
     def train_until_convergence(
         self,
@@ -456,140 +360,43 @@ class Optimizer(Generic[T]):
         Returns:
             The best loss, `best_loss` if no model was better.
         """
-        path = self.checkpoint if checkpoint is None else checkpoint
-        self._engine, self._memory = None, StepMemory()
-        best, kept = float(best_loss), Snapshot.of(self.model, self._all_tables)
-        train = self._loader(self.train_tables, train=True)
-        whole = self._loader(self.train_tables, train=False)
-        held_out = (
-            self._loader(self.val_tables, train=False) if self.val_tables else None
+        with self._resumption.level(FitLevel(best=float(best_loss))) as level:
+            if not level.ended:
+                self._fit(level, checkpoint)
+            return torch.tensor(level.best, dtype=torch.float64)
+
+    def _fit(self, level: FitLevel, checkpoint: FileLike | None) -> None:
+        def keep(loss: float) -> None:
+            if loss < self._tally.bar:
+                self.save(self.checkpoint if checkpoint is None else checkpoint)
+                self._tally.bar_is_beaten |= checkpoint is None
+
+        self._epochs = self._new_epochs(remembers=True)
+        fit = OneFit(
+            self.model,
+            self.train_tables,
+            self.val_tables or [],
+            self._epochs,
+            Limits(self.epochs, self.patience, self._tolerance),
+            Told(keep, self._report, lambda text: self.print(f"\t\t{text}")),
         )
-        last, waited = math.inf, 0
-        self.reason = f"budget: {self.epochs} epochs"
-        try:
-            losses = self._losses(train, whole)
-            for epoch, scored in zip(range(self.epochs + 1), losses, strict=False):
-                current = float(scored.negloglik + scored.regularization)
-                val = None
-                if held_out is not None:
-                    val = float(self.run_one_epoch(False, held_out).negloglik)
-                value = current if val is None else val
-                improved = value < best
-                if improved:
-                    best, waited = value, 0
-                    kept = Snapshot.of(self.model, self._all_tables)
-                    if value < self._bar:
-                        self.save(path)
-                        self._bar_is_beaten |= checkpoint is None
-                elif epoch > 0:
-                    waited += 1
-                self._report(epoch, scored, val, best=improved)
-                if self._is_over(epoch, last, current, waited):
-                    break
-                last = current
-        finally:
-            self._memory = None
-            kept.restore(self.model, self._all_tables)
-        self.print(f"\t\t{self.reason}; best loss {best:.7g}")
-        return torch.tensor(best, dtype=torch.float64)
+        fit.run(level, self._resumption)
 
-    def _losses(
-        self, train: MultitaskLoader[T], whole: MultitaskLoader[T]
-    ) -> Iterator[Loss]:
-        """Yield the loss of the training tables at the start and after each epoch."""
-        if self._begins_from_noise:
-            yield self.run_one_epoch(train=False, dataloader=whole)
-            self._choose_start()
-        region = self._trust_region()
-        if region is None:
-            yield self.run_one_epoch(train=False, dataloader=whole)
-            while True:
-                self.run_one_epoch(train=True, dataloader=train)
-                yield self.run_one_epoch(train=False, dataloader=whole)
-        try:
-            yield from region.iterate()
-        finally:
-            self.passes += region.objective.passes
-        self.reason = region.reason
-
-    def _choose_start(self) -> None:
-        """Let motifs that begin from noise begin from the best of several starts."""
-        assert isinstance(self.model, MultiExperimentLoss)
-        done = choose_start(self.model, self._counts())
-        self.passes += done.passes
-        self.print(f"\t\t{done.text}")
-
-    @property
-    def _begins_from_noise(self) -> bool:
-        return self._is_second_order and bool(motifs_of_noise(self.model))
-
-    @property
-    def _is_second_order(self) -> bool:
-        """Whether fits go by the Fisher information, where it is of a size for it."""
-        chosen = self.optimizer is not None or self.optim_args
-        apart = chosen or self.batch_size or self.use_amp
-        tables: Sequence[object] = self.train_tables
-        counts = all(isinstance(table, CountBatch) for table in tables)
-        return not apart and counts and has_information(self.model)
-
-    def _trust_region(self) -> TrustRegion[CountObjective] | None:
-        """Return the second-order fit of what is trained, None where there is none."""
-        if not self._is_second_order:
-            return None
-        return trust_region_of(self.model, self._counts(), self._tolerance)
-
-    def _counts(self) -> list[CountBatch]:
-        """Return the training tables, on the device of the model."""
-        return [
-            table.to(self.device)
-            for table in self.train_tables
-            if isinstance(table, CountBatch)
-        ]
-
-    def _is_over(self, epoch: int, last: float, current: float, waited: int) -> bool:
-        trained = any(p.requires_grad for p in self.model.parameters())
-        if not trained:
-            self.reason = "converged: nothing to train"
-        elif math.isnan(current):
-            self.reason = "stuck: the loss is not a number; the best model is kept"
-        elif waited >= self.patience:
-            self.reason = f"converged: no improvement in {waited} epochs"
-        elif (
-            epoch > 0
-            and not self.batch_size
-            and isinstance(self._engine, torch.optim.LBFGS)
-            and abs(last - current) < TOLERANCE
-        ):
-            gain = last - current
-            self.reason = f"converged: the last epoch gained {gain:.1g}"
-        else:
-            return False
-        return True
-
-    def _report(
-        self, epoch: int, scored: Loss, val: float | None, *, best: bool
-    ) -> None:
-        seconds = time.monotonic() - self._started
-        loss, penalty = float(scored.negloglik), float(scored.regularization)
-        held_out = "" if val is None else f"  held out {val:.7f}"
-        mark = " *" if best else ""
-        self.print(
-            f"\t\tepoch {epoch:3d}  loss {loss:.7f}  penalty {penalty:.7f}"
-            f"{held_out}  {seconds:.1f} s{mark}"
+    def _report(self, epoch: int, loss: Loss, val: float | None, best: bool) -> None:
+        event = ProgressEvent(
+            binding=self._place.binding,
+            step=self._place.step,
+            call=self._place.call,
+            epoch=epoch,
+            train_loss=float(loss.negloglik),
+            train_regularization=float(loss.regularization),
+            val_loss=val,
+            best=best,
+            seconds=self._tally.seconds,
         )
+        self.print(f"\t\t{event}")
+        self._tally.events += 1
         if self.on_progress is not None:
-            place = self._place
-            event = ProgressEvent(
-                binding=place.binding,
-                step=place.step,
-                call=place.call,
-                epoch=epoch,
-                train_loss=loss,
-                train_regularization=penalty,
-                val_loss=val,
-                best=best,
-                seconds=seconds,
-            )
             self.on_progress(event)
 
     # --- whole procedures ----------------------------------------------------------
@@ -605,15 +412,23 @@ class Optimizer(Generic[T]):
         Returns:
             The best loss.
         """
+        start = SimultaneousLevel(best=float(best_loss))
+        with self._resumption.level(start) as level:
+            if not level.ended:
+                if not self._resumption.is_resuming:
+                    self._let_all_in()
+                self._place = Place(call=f"{self.model}.unfreeze(parameter=all)")
+                level.best = float(self.train_until_convergence(best_loss=best_loss))
+            return torch.tensor(level.best, dtype=torch.float64)
+
+    def _let_all_in(self) -> None:
         for module in list(self.model.modules()):
             if isinstance(module, Aggregate):
                 for contribution in module.components():
                     if contribution.is_absent:
                         module.activity_heuristic(contribution)
         self.model.unfreeze()
-        self._place = _Place(call=f"{self.model}.unfreeze(parameter=all)")
         self.print(self.get_parameter_string())
-        return self.train_until_convergence(best_loss=best_loss)
 
     def run_step(self, step: Step) -> None:
         """Make the calls of a step.
@@ -636,33 +451,49 @@ class Optimizer(Generic[T]):
         Returns:
             The best loss.
         """
-        while True:
-            before = Snapshot.of(self.model, self._all_tables)
-            expected = expected_contributions(self.model)
-            try:
-                self.run_step(step)
-            except ValueError as error:
-                self.reason = f"refused: {error}"
-                self.print(f"\t\t{self.reason}")
-                return best_loss
-            if self._is_unchanged(before):
-                self.reason = "converged: the edit changes nothing"
-                return best_loss
-            keep_contributions(expected)
-            try:
-                loss = self.train_until_convergence(checkpoint=io.BytesIO())
-            except BaseException:
-                before.restore(self.model, self._all_tables)
-                raise
-            if not is_improved(float(best_loss), float(loss), self.greedy_threshold):
-                before.restore(self.model, self._all_tables)
-                self.print(f"\t\tundone: {float(loss):.7g} does not gain enough")
-                return best_loss
-            best_loss = loss
-            if float(best_loss) < self._bar:
-                self.save(self.checkpoint)
-                self._bar_is_beaten = True
-            self.print(f"\t\taccepted: {float(loss):.7g}")
+        start = GreedyLevel(what=_text_of(step), best=float(best_loss))
+        with self._resumption.level(start) as level:
+            while not level.ended and self._goes_on(step, level):
+                pass
+            return torch.tensor(level.best, dtype=torch.float64)
+
+    def _goes_on(self, step: Step, level: GreedyLevel) -> bool:
+        """Try a greedy step once; tell whether the loss falls by enough."""
+        if not self._resumption.is_resuming and not self._edits(step, level):
+            return False
+        before = level.before
+        assert before is not None
+        try:
+            loss = float(self.train_until_convergence(checkpoint=io.BytesIO()))
+        except BaseException:
+            before.restore(self.model, self._all_tables)
+            raise
+        if not is_improved(level.best, loss, self.greedy_threshold):
+            before.restore(self.model, self._all_tables)
+            self.print(f"\t\tundone: {loss:.7g} does not gain enough")
+            return False
+        level.best = loss
+        if loss < self._tally.bar:
+            self.save(self.checkpoint)
+            self._tally.bar_is_beaten = True
+        self.print(f"\t\taccepted: {loss:.7g}")
+        return True
+
+    def _edits(self, step: Step, level: GreedyLevel) -> bool:
+        """Make the edit of a greedy step; tell whether there is anything to fit."""
+        before = level.before = Snapshot.of(self.model, self._all_tables)
+        expected = expected_contributions(self.model)
+        try:
+            self.run_step(step)
+        except ValueError as error:
+            self._tally.reason = f"refused: {error}"
+            self.print(f"\t\t{self.reason}")
+            return False
+        if self._is_unchanged(before):
+            self._tally.reason = "converged: the edit changes nothing"
+            return False
+        keep_contributions(expected)
+        return True
 
     def _is_unchanged(self, before: Snapshot) -> bool:
         if flank_lengths(self._all_tables) != before.flanks:
@@ -703,14 +534,17 @@ class Optimizer(Generic[T]):
         Returns:
             The best loss of the last binding.
         """
-        best_loss = _NEVER
         stages = make_plan(self.model, order) if plan is None else list(plan)
-        for stage in stages:
-            is_last = stage is stages[-1]
-            with self._guarding(best_loss), self._ending_within(is_last=is_last):
-                best_loss = self.run_stage(stage, maintain_loss=maintain_loss)
-            self.save(self.checkpoint)
-        return best_loss
+        what = f"{format_plan(stages)}\nmaintain_loss={maintain_loss}"
+        with self._resumption.level(SequentialLevel(what=what)) as level:
+            while level.stage < len(stages):
+                stage = stages[level.stage]
+                is_last = level.stage == len(stages) - 1
+                with self._guarding(level), self._ending_within(is_last=is_last):
+                    best_loss = self.run_stage(stage, maintain_loss=maintain_loss)
+                self.save(self.checkpoint)
+                level.stage, level.best = level.stage + 1, float(best_loss)
+            return torch.tensor(level.best, dtype=torch.float64)
 
     @contextlib.contextmanager
     def _ending_within(self, *, is_last: bool) -> Iterator[None]:
@@ -723,18 +557,22 @@ class Optimizer(Generic[T]):
             self._tolerance = before
 
     @contextlib.contextmanager
-    def _guarding(self, best_loss: Tensor) -> Iterator[None]:
+    def _guarding(self, level: SequentialLevel) -> Iterator[None]:
         """Keep the model as it is, here and on disk, until a stage has a better one."""
-        before = Snapshot.of(self.model, self._all_tables)
-        self._bar, self._bar_is_beaten = float(best_loss), False
+        tally = self._tally
+        if not self._resumption.is_resuming:
+            level.before = Snapshot.of(self.model, self._all_tables)
+            tally.bar, tally.bar_is_beaten = level.best, False
+        before = level.before
+        assert before is not None
         try:
             yield
         except BaseException:
-            if not self._bar_is_beaten:
+            if not tally.bar_is_beaten:
                 before.restore(self.model, self._all_tables)
             raise
         finally:
-            self._bar = math.inf
+            tally.bar = math.inf
 
     def run_stage(self, stage: Stage, *, maintain_loss: bool = True) -> Tensor:
         """Run the steps of one stage of a plan.
@@ -747,36 +585,34 @@ class Optimizer(Generic[T]):
             The best loss.
         """
         self.print(f"### Binding: {stage.title}")
-        best_loss = _NEVER
-        for number, step in enumerate(stage.steps):
-            text = "; ".join(map(str, step.calls))
-            self._place = _Place(stage.title, number, text)
-            self.print(f"\tStep {number}: {text}")
-            if step.greedy:
-                best_loss = self.greedy_search(step, best_loss)
-                continue
+        what = f"{stage}\nmaintain_loss={maintain_loss}"
+        with self._resumption.level(StageLevel(what=what)) as level:
+            while level.step < len(stage.steps):
+                level.best = self._run_step_of(stage, level, maintain_loss)
+                level.step += 1
+            return torch.tensor(level.best, dtype=torch.float64)
+
+    def _run_step_of(
+        self, stage: Stage, level: StageLevel, maintain_loss: bool
+    ) -> float:
+        """Run one step of a stage; return the best loss."""
+        step, number = stage.steps[level.step], level.step
+        text = _text_of(step)
+        self._place = Place(stage.title, number, text)
+        self.print(f"\tStep {number}: {text}")
+        best_loss = torch.tensor(level.best, dtype=torch.float64)
+        if step.greedy:
+            return float(self.greedy_search(step, best_loss))
+        if not self._resumption.is_resuming:
             self.run_step(step)
-            # A new binding begins above the loss of the model without it.
-            bar = best_loss if maintain_loss and number > 0 else _NEVER
-            with self._ending_within(is_last=step is stage.steps[-1]):
-                best_loss = self.train_until_convergence(best_loss=bar)
-        return best_loss
+        # A new binding begins above the loss of the model without it.
+        bar = best_loss if maintain_loss and number > 0 else _NEVER
+        with self._ending_within(is_last=number == len(stage.steps) - 1):
+            return float(self.train_until_convergence(best_loss=bar))
 
 
-def _bounded(total: Tensor, parameters: Iterable[Tensor]) -> Tensor:
-    """Return a loss, and leave gradients, that a line search can square.
-
-    A step that goes far too far has a penalty of e^700. L-BFGS interpolates between the
-    squares of such numbers, which are infinite, and ends at NaN instead of turning
-    back.
-    """
-    gradients = [p.grad for p in parameters if p.grad is not None]
-    numbers = torch.stack([total, *(g.abs().amax().to(total) for g in gradients)])
-    if bool((numbers.abs() < CEILING).all()):
-        return total
-    for gradient in gradients:
-        gradient.nan_to_num_(0.0).clamp_(-CEILING, CEILING)
-    return total.nan_to_num(CEILING).clamp(max=CEILING)
+def _text_of(step: Step) -> str:
+    return "; ".join(map(str, step.calls))
 
 
 def _warn_if_not_empty(path: object) -> None:

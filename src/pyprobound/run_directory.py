@@ -6,6 +6,7 @@
     errors.npz     the covariance of the parameters
     log.jsonl      one JSON object per evaluation of a fit
     log.txt        the fit's own words
+    fit.state      where the fit is, until it has ended
     select.tsv     the candidates of a selection, and select.json
 
 config.toml and model.pt are enough to score with.
@@ -43,6 +44,7 @@ ERRORS = "errors.npz"
 TRUTH = "truth.json"
 EVENTS = "log.jsonl"
 LOG = "log.txt"
+STATE = "fit.state"
 CANDIDATES = "select.tsv"
 SELECTION = "select.json"
 _OURS = (
@@ -53,6 +55,7 @@ _OURS = (
     TRUTH,
     EVENTS,
     LOG,
+    STATE,
     CANDIDATES,
     SELECTION,
 )
@@ -104,6 +107,11 @@ class RunDirectory:
         return self.path / LOG
 
     @property
+    def state(self) -> Path:
+        """Where a fit is that has not ended."""
+        return self.path / STATE
+
+    @property
     def candidates(self) -> Path:
         """The table of the candidates of a selection."""
         return self.path / CANDIDATES
@@ -147,6 +155,22 @@ class RunDirectory:
             )
             raise PyProBoundError(msg)
 
+    def make(self) -> None:
+        """Make the folder if it is not there, without what killed fits were writing.
+
+        Raises:
+            PyProBoundError: It cannot be made.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            for name in _OURS:
+                for half in self.path.glob(f".{name}.*"):
+                    half.unlink()
+        except OSError as error:
+            reason = error.strerror or error
+            msg = f"{self.path}: cannot be made ({reason}); choose another one with -o"
+            raise PyProBoundError(msg) from error
+
     def create(self, *, keep: Collection[str] = ()) -> None:
         """Make the folder, without the files of an earlier run.
 
@@ -156,20 +180,23 @@ class RunDirectory:
         Raises:
             PyProBoundError: It cannot be made.
         """
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            for name in _OURS:
-                if name in keep:
-                    continue
+        self.make()
+        for name in _OURS:
+            if name not in keep:
                 (self.path / name).unlink(missing_ok=True)
-        except OSError as error:
-            reason = error.strerror or error
-            msg = f"{self.path}: cannot be made ({reason}); choose another one with -o"
-            raise PyProBoundError(msg) from error
+
+    def reopen(self) -> None:
+        """Prepare the folder of a fit that goes on: it has no result yet.
+
+        Raises:
+            PyProBoundError: It cannot be made.
+        """
+        self.make()
+        self.result.unlink(missing_ok=True)
 
     def write_config(self, document: Document) -> None:
         """Write the resolved configuration, its paths relative to this folder."""
-        config = _moved(document, self.path)
+        config = moved(document, self.path)
         header = (
             f"# Written by pyprobound {__version__}: every default filled in.\n"
             "# Paths are relative to this file; sha256 says which tables were read.\n"
@@ -197,7 +224,7 @@ def _nearest_existing(path: Path) -> Path:
     return next(each for each in candidates if each.exists())
 
 
-def _moved(document: Document, folder: Path) -> Config:
+def moved(document: Document, folder: Path) -> Config:
     """Return the configuration with paths that hold from another folder."""
 
     def seen(name: str) -> str:

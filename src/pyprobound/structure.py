@@ -160,3 +160,31 @@ def keep_contributions(expected: Iterable[tuple[Contribution, float]]) -> None:
     """Set the activities so that contributions are what they were before an edit."""
     for contribution, log_contribution in expected:
         contribution.set_contribution(log_contribution)
+
+
+def check_lengths(model: BaseLoss[T], tables: Sequence[Table[T]]) -> None:
+    """Check that every mode of a model takes the probes of its tables.
+
+    Args:
+        model: The model.
+        tables: See `apply_edit`.
+
+    Raises:
+        RuntimeError: One does not; the message says what was expected and found.
+    """
+    transforms = list(model.components())
+    for i, table in enumerate(tables):
+        transform = transforms[i % len(transforms)]
+        shortest, longest = table.min_read_length, table.max_read_length
+        for mode in modes_of(transform):
+            low, high = mode.min_input_length, mode.max_input_length
+            same = mode.input_shape == table.input_shape
+            if same and low <= shortest and longest <= high:
+                continue
+            expected = (mode.input_shape, low, high)
+            found = (table.input_shape, shortest, longest)
+            msg = (
+                f"{mode} of {transform} expects (input_shape, shortest, longest) ="
+                f" {expected}, but its table has {found}"
+            )
+            raise RuntimeError(msg)

@@ -41,8 +41,9 @@ def test_signal_keeps_the_best_model(
         process.send_signal(signal.Signals[name])
         out, err = process.communicate(timeout=60)
     assert process.returncode == 128 + signal.Signals[name]
-    last = err.decode().splitlines()[-1]
-    assert last == f"interrupted by {name}: the best model so far is in run/model.pt"
+    *_, kept, how = err.decode().splitlines()
+    assert kept == f"interrupted by {name}: the best model so far is in run/model.pt"
+    assert how == "go on with: pyprobound fit fit.toml -o run --resume"
     assert "Traceback" not in err.decode()
     assert "Loss per read" in out.decode()
     result = json.loads((experiment / "run/result.json").read_text(encoding="utf-8"))
@@ -77,7 +78,10 @@ def test_interruption_before_the_first_model_says_that_there_is_none(
 
     monkeypatch.setattr(Optimizer, "train_sequential", interrupted)
     done = command("fit", "fit.toml", "-o", "run")
-    assert done.err == "interrupted by SIGTERM: it had no model yet\n"
+    assert done.err == (
+        "interrupted by SIGTERM: it had no model yet\n"
+        "go on with: pyprobound fit fit.toml -o run --resume\n"
+    )
     assert (done.code, done.out) == (143, "")
     result = json.loads((experiment / "run/result.json").read_text(encoding="utf-8"))
     assert result["interrupted"] is True

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from itertools import pairwise
+from itertools import islice, pairwise
 
 import pytest
 import torch
@@ -135,3 +135,29 @@ def test_a_fit_of_any_model_ends_lower_than_it_began(name: str) -> None:
     ]
     assert all(b < a for a, b in pairwise(values))
     assert values[-1] < values[0] - 1e-3
+
+
+class Balancing(Plain):
+    """A valley whose floor another kind of step finds, each time it is asked."""
+
+    asked = 0
+
+    def balance(self) -> bool:
+        self.asked += 1
+        self.free.set(self.free.get() * torch.tensor([1.0, 0.5]))
+        return True
+
+
+@pytest.mark.parametrize("cut", [1, 2, 3, 6])
+def test_a_fit_that_goes_on_takes_the_steps_it_would_have_taken(cut: int) -> None:
+    whole = Balancing(rosenbrock, [-1.2, 4.0])
+    values = values_of(TrustRegion(whole))
+    assert whole.asked == 1
+    objective = Balancing(rosenbrock, [-1.2, 4.0])
+    first = TrustRegion(objective)
+    begun = [float(loss.negloglik) for loss in islice(first.iterate(), cut)]
+    again = TrustRegion(objective)
+    again.resume(first.state)
+    assert begun + values_of(again) == values
+    assert objective.asked == 1
+    assert torch.equal(objective.free.get(), whole.free.get())

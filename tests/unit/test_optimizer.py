@@ -10,10 +10,11 @@ import pytest
 import torch
 
 from pyprobound import CountBatch, EvenSampler, MultiExperimentLoss, layers
+from pyprobound._epochs import CEILING, bounded
 from pyprobound.base import Call, Step
 from pyprobound.errors import CheckpointError, PyProBoundError
 from pyprobound.loss import Loss
-from pyprobound.optimizer import CEILING, Optimizer, ProgressEvent, _bounded
+from pyprobound.optimizer import Optimizer, ProgressEvent
 from pyprobound.procedure import make_plan
 from tests.unit.fits import (
     DNA,
@@ -406,12 +407,12 @@ def test_an_epoch_in_batches_is_the_mean_of_its_batches(tmp_path: Path) -> None:
     for part in fit.selected.aggregate.components():
         fit.selected.aggregate.activity_heuristic(part)
     fit.model.freeze()
-    loader = optimizer._loader(optimizer.train_tables, train=False)
+    loader = optimizer._epochs.loader(optimizer.train_tables, train=False)
     whole = optimizer.run_one_epoch(False, loader)
     loss = fit.model([fit.table])
     assert whole.negloglik.item() == pytest.approx(loss.negloglik.item(), abs=1e-12)
     batches = optimizer.run_one_epoch(
-        False, optimizer._loader(optimizer.train_tables, train=True)
+        False, optimizer._epochs.loader(optimizer.train_tables, train=True)
     )
     assert batches.negloglik.item() == pytest.approx(loss.negloglik.item(), rel=0.05)
     assert batches.regularization.item() == pytest.approx(
@@ -631,7 +632,7 @@ def test_a_line_search_turns_back_from_losses_whose_squares_overflow() -> None:
         # finite at ±700, where the squares of loss and slope are not
         total = x.double().square().sum() + (x.double().abs() - 40).exp().sum()
         total.backward()
-        return _bounded(total.detach(), [x])
+        return bounded(total.detach(), [x])
 
     for _ in range(3):
         engine.step(closure)
@@ -642,5 +643,5 @@ def test_a_line_search_turns_back_from_losses_whose_squares_overflow() -> None:
 def test_a_loss_beyond_all_bounds_is_handed_on_as_a_large_one(value: float) -> None:
     x = torch.nn.Parameter(torch.zeros(3))
     x.grad = torch.tensor([math.nan, math.inf, -1.0])
-    assert float(_bounded(torch.tensor(value, dtype=torch.float64), [x])) == CEILING
+    assert float(bounded(torch.tensor(value, dtype=torch.float64), [x])) == CEILING
     assert x.grad.tolist() == [0.0, CEILING, -1.0]

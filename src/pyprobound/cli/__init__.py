@@ -95,6 +95,10 @@ def fit(
     force: Annotated[
         bool, typer.Option("--force", help="Replace the run in a directory in use.")
     ] = False,
+    resume: Annotated[
+        bool,
+        typer.Option("--resume", help="Go on with a fit that was interrupted or died."),
+    ] = False,
     procedure: Annotated[
         Procedure | None,
         typer.Option(
@@ -137,15 +141,20 @@ def fit(
 
     The run directory gets the model (model.pt), the configuration with every default
     filled in, parameters and losses (result.json) and a log (log.jsonl). Ctrl-C keeps
-    the best model so far. With [select], the model is chosen first: pyprobound select.
+    the best model so far; the same command with --resume goes on after the last epoch,
+    whatever has ended the fit. With [select], the model is chosen first: pyprobound
+    select.
 
     \b
     Examples:
         pyprobound fit bcd.toml
         pyprobound fit bcd.toml -o runs/seed3 --seed 3
+        pyprobound fit bcd.toml -o runs/seed3 --seed 3 --resume
     """  # noqa: D301 the backspace keeps the lines of the help as they are
     with _told():
         if config.suffix == ".json":
+            if resume:
+                raise PyProBoundError(f"--resume is for a CONFIG.toml, not {config}")
             from pyprobound.cli._fit_probound import ProBoundOptions, run_probound
 
             if errors:
@@ -168,7 +177,13 @@ def fit(
         from pyprobound.cli._select import run_fit_or_select
 
         options = FitOptions(
-            config, output, seed, quiet=quiet, force=force, errors=errors
+            config,
+            output,
+            seed,
+            quiet=quiet,
+            force=force,
+            errors=errors,
+            resume=resume,
         )
         code = run_fit_or_select(options)
     raise typer.Exit(code)

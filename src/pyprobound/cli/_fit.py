@@ -3,24 +3,29 @@
 import dataclasses
 import inspect
 import json
+import math
 import platform
 import resource
+import shlex
 import sys
 import time
+import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 import numpy as np
 import pandas as pd
 import torch
 
+from pyprobound._files import write_text
 from pyprobound._version import __version__
 from pyprobound.cli._errors import SWITCHED_OFF, errors_of, numbers_of
 from pyprobound.cli._progress import is_new_fit, progress_for
+from pyprobound.cli._resume import Past, configuration, held, past_of
 from pyprobound.cli._signals import Interrupted, raised_signals
 from pyprobound.cli._simulate import with_seed
 from pyprobound.config import (
@@ -33,6 +38,8 @@ from pyprobound.config import (
     read_counts,
     resolve,
 )
+from pyprobound.errors import PyProBoundError
+from pyprobound.fit_state import StateFile
 from pyprobound.loss import MultiExperimentLoss
 from pyprobound.optimizer import Optimizer, ProgressEvent
 from pyprobound.report import FORMAT, Json, finite, parameters, summary, table_numbers
@@ -55,6 +62,7 @@ class FitOptions:
     force: bool
     keep: Collection[str] = ()  # files of the run directory that stay
     errors: bool | None = None
+    resume: bool = False
 
 
 @dataclass(frozen=True)
@@ -68,6 +76,7 @@ class Fit:
         held_out: The tables that decide which model is best, if there are any.
         run: Where the results go.
         engine: The class of torch.optim to use, None for the default.
+        past: What was done before of a fit that is to go on, None of a new one.
     """
 
     document: Document
@@ -76,20 +85,22 @@ class Fit:
     held_out: Sequence[CountTable] | None
     run: RunDirectory
     engine: type[torch.optim.Optimizer] | None
+    past: Past | None
 
 
 @dataclass
 class Journal:
     """Keeps the events of a fit: each one in a file, and a summary of each step."""
 
-    file: TextIO
+    file: TextIO | None = None
     steps: list[dict[str, Json]] = field(default_factory=list)
     last: ProgressEvent | None = None
 
     def __call__(self, event: ProgressEvent) -> None:
         """Take an event."""
         numbers = {key: _jsonable(x) for key, x in dataclasses.asdict(event).items()}
-        print(json.dumps(numbers, ensure_ascii=False), file=self.file, flush=True)
+        if self.file is not None:
+            print(json.dumps(numbers, ensure_ascii=False), file=self.file, flush=True)
         if self.last is None or is_new_fit(self.last, event):
             self.steps.append({})
         step = self.steps[-1]
@@ -120,16 +131,36 @@ def run_fit(options: FitOptions) -> int:
     clock = time.perf_counter()
     started = datetime.now(UTC).isoformat(timespec="seconds")
     fit = _prepared(options)
-    fit.run.create(keep=options.keep)
-    fit.run.write_config(fit.document)
-    outcome = _trained(fit, quiet=options.quiet)
+    with held(fit.run):
+        if fit.past is not None:
+            # meanwhile a fit that ran here may have come to its end
+            fit = dataclasses.replace(fit, past=past_of(fit.run, fit.document))
+        if fit.past is None or not fit.past.is_finished:
+            return _fitted(fit, options, clock, started)
+    if not options.quiet:
+        print(f"{fit.run.path}: already finished, see {fit.run.result}")
+    return 0
+
+
+def _fitted(fit: Fit, options: FitOptions, clock: float, started: str) -> int:
+    """Fit a model that is ready; return the exit code."""
+    past = fit.past
+    started = (past and past.started) or started
+    if past is None or past.state is None:
+        fit.run.create(keep=options.keep)
+        fit.run.write_config(fit.document)
+    else:
+        fit.run.reopen()
+    state = StateFile(fit.run.state, _about(fit, started))
+    outcome = _trained(fit, state, quiet=options.quiet)
     best = open_run(fit.run.path, fit.train) if fit.run.model.exists() else None
     losses = {} if best is None else _losses(fit, *best)
     errors = _errors(fit, best, outcome, wanted=options.errors)
-    seconds = time.perf_counter() - clock
+    seconds = time.perf_counter() - clock + (past.seconds if past else 0.0)
     content: dict[str, Json] = {
         "format": FORMAT,
         "interrupted": outcome.signal is not None,
+        "resumed": state.about["resumed"],
         "ended": outcome.reason,
         "seed": fit.document.config.seed,
         "started": started,
@@ -142,9 +173,12 @@ def run_fit(options: FitOptions) -> int:
         **({} if best is None else parameters(*best)),
         **({} if best is None else {"uncertainty": numbers_of(best[1], errors)}),
     }
-    fit.run.write_json(fit.run.result, content)
     if isinstance(errors, Uncertainty):
         errors.save(fit.run.errors)
+    # The result says that a fit has ended, so it comes after all but the state.
+    fit.run.write_json(fit.run.result, content)
+    if outcome.signal is None:
+        state.remove()
     if not options.quiet and best is not None:
         print(_shown(best[1], errors) + _closing(fit, losses, seconds))
     if outcome.signal is None:
@@ -153,6 +187,7 @@ def run_fit(options: FitOptions) -> int:
     if best is None:
         kept = "it had no model yet"
     print(f"interrupted by {outcome.signal}: {kept}", file=sys.stderr)
+    print(f"go on with: {_command(options, fit)}", file=sys.stderr)
     return outcome.signal.exit_code
 
 
@@ -163,17 +198,21 @@ def _prepared(options: FitOptions) -> Fit:
     """Read everything and build the model, without writing anything."""
     document = with_seed(read_config(options.config), options.seed)
     run = RunDirectory(output_of(document, options))
-    run.check(force=options.force)
+    if options.force and options.resume:
+        msg = "--force begins anew, --resume goes on: give one of them"
+        raise PyProBoundError(msg)
+    run.check(force=options.force or options.resume)
     engine = engine_of(document)
     settings = document.config.optimizer
     if settings.threads is not None:
         torch.set_num_threads(settings.threads)
     counts = read_counts(document)
     document = resolve(document, [each.probes for each in counts])
+    past = past_of(run, document) if options.resume else None
     train, held_out = make_tables(document, counts)
     torch.manual_seed(document.config.seed)
     built = build_model(document, train)
-    return Fit(document, built, train, held_out, run, engine)
+    return Fit(document, built, train, held_out, run, engine, past)
 
 
 def output_of(document: Document, options: FitOptions) -> Path:
@@ -221,13 +260,67 @@ def _check_device(document: Document) -> None:
 # --- during ------------------------------------------------------------------------
 
 
-def _trained(fit: Fit, *, quiet: bool) -> Outcome:
+def _about(fit: Fit, started: str) -> dict[str, Any]:
+    """Return what is kept with the state of a fit."""
+    resumed = 0 if fit.past is None else fit.past.resumed + 1
+    config = configuration(fit.run, fit.document)
+    return {"config": config, "started": started, "resumed": resumed}
+
+
+def _command(options: FitOptions, fit: Fit) -> str:
+    """Return the command that goes on with a fit."""
+    words = ["pyprobound", "fit", str(options.config), "-o", str(fit.run.path)]
+    if options.seed is not None:
+        words += ["--seed", str(options.seed)]
+    return shlex.join([*words, "--resume"])
+
+
+@contextmanager
+def _journal(fit: Fit) -> Iterator[Journal]:
+    """Yield the journal of a fit: with the events of the past, and with no others."""
+    journal = Journal()
+    known = _events_of(fit.past, fit.run.events) if fit.past else []
+    for line in known:
+        journal(_event_of(line))
+    write_text(fit.run.events, "".join(known))
+    with fit.run.events.open("a", encoding="utf-8") as journal.file:
+        yield journal
+
+
+def _events_of(past: Past, path: Path) -> list[str]:
+    """Return the lines of events that the state of a fit knows of."""
+    lines = []
+    if path.exists():
+        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    known = [line for line in lines[: past.events] if line.endswith("\n")]
+    if len(known) < past.events:
+        msg = f"{path}: lacks {past.events - len(known)} of {past.events} epochs"
+        warnings.warn(msg, stacklevel=2)
+    return known
+
+
+def _event_of(line: str) -> ProgressEvent:
+    """Return the event that a line of the journal tells of."""
+    numbers = json.loads(line)
+    for key in ("train_loss", "train_regularization"):
+        if numbers[key] is None:
+            numbers[key] = math.nan
+    return ProgressEvent(**numbers)
+
+
+def _trained(fit: Fit, state: StateFile, *, quiet: bool) -> Outcome:
     """Run the procedure; what a signal interrupts ends early."""
     reason, signal = "", None
-    with fit.run.events.open("w", encoding="utf-8") as file:
-        journal = Journal(file)
+    with _journal(fit) as journal:
         try:
-            with raised_signals(), _optimizer(fit, journal, quiet=quiet) as optimizer:
+            with (
+                raised_signals(),
+                _optimizer(fit, state, journal, quiet=quiet) as optimizer,
+            ):
+                if fit.past is not None and optimizer.resume() and not quiet:
+                    past = fit.past
+                    text = f"{past.events} epochs and {past.seconds:.0f} s are done"
+                    print(f"going on with {fit.run.path}: {text}", file=sys.stderr)
                 run_procedure(fit.document.config.optimizer, optimizer)
                 reason = optimizer.reason
         except Interrupted as error:
@@ -237,7 +330,7 @@ def _trained(fit: Fit, *, quiet: bool) -> Outcome:
 
 @contextmanager
 def _optimizer(
-    fit: Fit, journal: Journal, *, quiet: bool
+    fit: Fit, state: StateFile, journal: Journal, *, quiet: bool
 ) -> Iterator[Optimizer[CountBatch]]:
     """Yield the optimizer of a fit, its progress shown and kept in the journal."""
     with progress_for(sys.stderr, quiet=quiet) as progress:
@@ -254,6 +347,7 @@ def _optimizer(
             fit.run,
             fit.engine,
             on_progress,
+            state,
         )
 
 
@@ -265,6 +359,7 @@ def optimizer_of(
     run: RunDirectory,
     engine: type[torch.optim.Optimizer] | None,
     on_progress: Callable[[ProgressEvent], None],
+    state: StateFile | None = None,
 ) -> Optimizer[CountBatch]:
     """Return the optimizer that a configuration asks for."""
     return Optimizer(
@@ -282,6 +377,7 @@ def optimizer_of(
         optim_args=dict(settings.arguments),
         dtype=_DTYPES[settings.dtype],
         on_progress=on_progress,
+        state=state,
     )
 
 

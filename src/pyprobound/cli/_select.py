@@ -77,9 +77,17 @@ class Selection:
 
 def run_fit_or_select(options: FitOptions) -> int:
     """Fit a model, chosen before if the configuration asks for it."""
-    if read_config(options.config).config.select is not None:
-        return run_select(options)
-    return run_fit(options)
+    document = read_config(options.config)
+    if document.config.select is None:
+        return run_fit(options)
+    if options.resume:
+        chosen = output_of(document, options) / "config.toml"
+        msg = (
+            f"{options.config}: a selection begins anew; to go on with the fit of the"
+            f" chosen model, resume {chosen} -o {chosen.parent}"
+        )
+        raise PyProBoundError(msg)
+    return run_select(options)
 
 
 def run_select(options: FitOptions) -> int:

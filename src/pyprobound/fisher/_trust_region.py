@@ -10,7 +10,7 @@ of s is the measure. μ also takes care of directions without curvature (gauges)
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
@@ -172,14 +172,31 @@ class TrustRegion(Generic[ObjectiveT]):
         self._tolerance, self._rounding = tolerance, rounding
         self._radius = max(1.0, START_RADIUS * math.sqrt(len(objective.free)))
         self._here: Quadratic | None = None
+        self._is_told = self._is_balanced = False
         self.reason = ""
         self.trials = 0
+
+    @property
+    def state(self) -> dict[str, float]:
+        """What a fit needs, besides the parameters, to go on from here."""
+        return {
+            "radius": self._radius,
+            "is_balanced": self._is_balanced,
+            "trials": self.trials,
+        }
+
+    def resume(self, state: Mapping[str, float]) -> None:
+        """Go on from the parameters as they are: their loss is not yielded again."""
+        self._is_told, self._is_balanced = True, bool(state["is_balanced"])
+        self._radius, self.trials = state["radius"], int(state["trials"])
 
     def iterate(self) -> Iterator[Loss]:
         """Yield the loss at the start, and after every step."""
         here = self._seen(self.objective.quadratic())
-        yield here.loss
-        balanced = self._balanced(here)
+        if not self._is_told:
+            yield here.loss
+        balanced = None if self._is_balanced else self._balanced(here)
+        self._is_balanced = True
         if balanced is not None:
             here = self._seen(balanced)
             yield here.loss
