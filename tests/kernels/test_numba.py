@@ -1,10 +1,12 @@
 """What is Numba's own: operators, threads, kinds of probes, underflow, messages."""
 
 import logging
+import math
 import time
 from collections.abc import Iterator
 
 import numba as compiler
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -15,13 +17,17 @@ from pyprobound.kernels import _numba as shared
 from pyprobound.kernels import _words, log_sum, log_sum_windows, window_scores
 from pyprobound.kernels._backends import use_backend
 from pyprobound.kernels._blocks import Blocks, block_tables
+from pyprobound.kernels._numba import Array
 from pyprobound.kernels._words import Words
 from pyprobound.kernels.log_sum_windows._numba import (
-    log_sum_given,
-    log_sum_given_backward,
     log_sum_words,
     log_sum_words_backward,
 )
+from pyprobound.kernels.log_sum_windows._numba_given import (
+    log_sum_given,
+    log_sum_given_backward,
+)
+from pyprobound.kernels.log_sum_windows._numba_tasks import Task
 from pyprobound.kernels.window_scores._numba import score_words, score_words_backward
 
 PAD, N_CODES = 4, 8
@@ -72,11 +78,12 @@ def filters(
 
 def operands(
     weights: list[Tensor], seqs: Tensor
-) -> tuple[Tensor, Tensor, Tensor, list[int]]:
+) -> tuple[list[Tensor], Tensor, Tensor, list[int]]:
     words = Words.of(seqs, weights, embedding(weights[0].dtype), PAD, 1)
     assert words is not None
     letters, codes = words.letters.detach(), words.codes.detach()
-    return seqs, letters.requires_grad_(), codes.requires_grad_(), words.layout()
+    read = [seqs, words.known, words.spans, words.mixed]
+    return read, letters.requires_grad_(), codes.requires_grad_(), words.layout()
 
 
 # --- operators -----------------------------------------------------------------------
@@ -85,18 +92,16 @@ def operands(
 @pytest.mark.parametrize("with_codes", [True, False])
 def test_the_operators_keep_the_rules_of_torch(with_codes: bool) -> None:
     seqs = probes(12, 9, codes=with_codes)
-    codes, letters, others, layout = operands(filters(2, 4, 2), seqs)
-    n_windows = codes.shape[1] - 3
+    read, letters, others, layout = operands(filters(2, 4, 2), seqs)
+    n_windows = seqs.shape[1] - 3
     bias = torch.randn(3, n_windows, 2, dtype=torch.float64, requires_grad=True)
     group = torch.arange(12) % 3
-    fixed = layout, PAD, N_CODES
-    opcheck(score_words, (codes, letters, others, *fixed))
+    fixed = layout, PAD
+    opcheck(score_words, (*read, letters, others, *fixed))
     grad = torch.randn(12, 2, n_windows, dtype=torch.float64, requires_grad=True)
-    opcheck(
-        score_words_backward, (grad, codes, letters, others, *fixed, [True, with_codes])
-    )
-    known = torch.empty(0, 0, dtype=torch.int16)
-    arguments = codes, known, letters, others, bias, group, *fixed
+    wanted = [True, with_codes]
+    opcheck(score_words_backward, (grad, *read, letters, others, *fixed, wanted))
+    arguments = *read, letters, others, bias, group, *fixed
     opcheck(log_sum_words, arguments)
     grad = torch.randn(12, dtype=torch.float64, requires_grad=True)
     wanted = [True, with_codes, True]
@@ -178,6 +183,80 @@ def test_sums_that_underflow_are_as_accurate_as_others(dtype: torch.dtype) -> No
         (gradient,) = torch.autograd.grad(expected.sum(), exact)
     torch.testing.assert_close(sums.double(), expected, rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(found.double(), gradient, rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("channels", "size", "biased", "n_blocks"),
+    [
+        (2, 5, True, 1),
+        (2, 12, True, 2),
+        (2, 16, True, 3),
+        (2, 20, True, 4),
+        (2, 27, True, 5),
+        (2, 27, False, 5),
+        (2, 60, False, 10),
+        (1, 5, False, 1),
+        (1, 20, True, 4),
+        (3, 12, True, 2),
+    ],
+)
+def test_any_number_of_blocks_and_strands_sums_as_in_the_reference(
+    channels: int, size: int, biased: bool, n_blocks: int
+) -> None:
+    # some probes are shorter than the filter, some mixed, some windows excluded
+    blocks, length = Blocks.of(4, size, 0), size + 9
+    assert blocks is not None
+    assert len(blocks.positions) == n_blocks
+    seqs = probes(300, length)
+    weights = [w.requires_grad_() for w in filters(channels, size)]
+    with torch.no_grad():
+        weights[0][0, 1, 0] = NEG_INF
+    leaves, options = weights, {}
+    if biased:
+        bias = torch.randn(3, channels, 10, dtype=torch.float64)
+        bias[0, :, :4] = NEG_INF
+        options = {"log_bias": bias.requires_grad_(), "group": torch.arange(300) % 3}
+        leaves = [*weights, bias]
+    direction = torch.randn(300, dtype=torch.float64)
+
+    def gradient() -> list[Tensor]:
+        sums = log_sum_windows(seqs, weights, embedding(), PAD, **options)
+        finite = sums.masked_fill(sums == NEG_INF, 0.0)
+        gradients = torch.autograd.grad((finite * direction).sum(), leaves)
+        return [sums.detach(), *gradients]
+
+    first, second, third = (gradient() for _ in range(3))
+    with use_backend("reference"):
+        expected = gradient()
+    assert (expected[0] == NEG_INF).any()
+    for found, again, same, true in zip(first, second, third, expected, strict=True):
+        torch.testing.assert_close(found, true, rtol=1e-11, atol=1e-11)
+        torch.testing.assert_close(again, true, rtol=1e-11, atol=1e-11)
+        assert torch.equal(again, same)
+
+
+def test_energies_far_below_the_best_need_no_logarithms(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(*_: object) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr(Task, "log_sums", fail)
+    monkeypatch.setattr(Task, "add_log_gradients", fail)
+    seqs = probes(500, 30, codes=False)
+    weights = (3 * filters(2, 20)[0]).float().requires_grad_()
+    sums = log_sum_windows(seqs, [weights], embedding(torch.float32), PAD)
+    best = 2 * weights.detach().amax(1).sum(1).max()
+    assert (sums < best / 2 - 45).any()  # e^−45 is what float32 has above its root
+    found = sums.masked_fill(sums == NEG_INF, 0.0)
+    (gradient,) = torch.autograd.grad(found.sum(), weights)
+    with use_backend("reference"):
+        exact = weights.detach().double().requires_grad_()
+        expected = log_sum_windows(seqs, [exact], embedding(), PAD)
+    total = expected.masked_fill(expected == NEG_INF, 0.0).sum()
+    (true,) = torch.autograd.grad(total, exact)
+    torch.testing.assert_close(sums.double(), expected, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(gradient.double(), true, rtol=1e-4, atol=1e-3)
 
 
 @pytest.mark.parametrize("dtype", [torch.int64, torch.int32, torch.int16])
@@ -307,6 +386,31 @@ def test_tables_hold_the_sum_of_the_weights_that_a_word_meets() -> None:
             + near[0, a, b, 0] + near[0, b, c, 1] + far[0, a, c, 0]
         )  # fmt: skip
         torch.testing.assert_close(table[0, 16 * a + 4 * b + c, 0], expected)
+
+
+# --- elementary functions ------------------------------------------------------------
+
+
+@shared.jit
+def exponentials(values: Array, out: Array) -> None:
+    for i in range(len(values)):
+        out[i] = shared.exp(values[i])
+
+
+def test_exponentials_in_float64_are_right_to_two_units() -> None:
+    rng = np.random.default_rng(0)
+    values = -np.concatenate([rng.random(2000) * scale for scale in (1, 20, 708.39)])
+    found = np.empty_like(values)
+    exponentials(values, found)
+    expected = np.exp(values)
+    assert (np.abs(found - expected) <= 2 * np.spacing(expected)).all()
+
+
+def test_exponentials_in_float64_end_at_zero() -> None:
+    values = np.array([0.0, -0.0, -708.39, -708.4, -745.0, -1e300, NEG_INF])
+    found = np.empty_like(values)
+    exponentials(values, found)
+    assert found.tolist() == [1.0, 1.0, pytest.approx(math.exp(-708.39)), 0, 0, 0, 0]
 
 
 # --- threads -------------------------------------------------------------------------

@@ -1,12 +1,13 @@
-"""Words of a probe in compiled code: what all kernels that read letters share.
+"""Words of probes in compiled code: what all kernels that read letters share.
 
 A probe of letters, with padding at its ends only, is read with the tables of letters,
-from its first letter to its last. Any other probe (a wildcard, padding inside) is read
-with the tables of codes.
+within the span from its first letter to its last. Any other probe (a wildcard, padding
+inside) is mixed: it has no span, and is read on its own with the tables of all codes.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -23,9 +24,15 @@ from pyprobound.kernels._blocks import (
 from pyprobound.kernels._numba import Array, array_of, inline, jit, run, stretches
 
 U = np.uint64
+ZERO, ONE, TWO = U(0), U(1), U(2)
+"""Indices are unsigned throughout: one that may be negative costs a test each time, and
+keeps the compiler from making vector code."""
 
-LETTERS, CODES, UNKNOWN = 0, 1, 2
+LETTERS, MIXED, UNKNOWN = 0, 1, 2
 """With which tables a probe is read; UNKNOWN if it holds what is no code."""
+
+TILE = 64
+"""Probes whose words are made at a time where they are not kept."""
 
 
 # == what a call needs ================================================================
@@ -42,6 +49,9 @@ class Words:
         code_blocks: How words of codes lie, None where no probe needs them.
         known: (N, words) of letters as int16, for a table that was seen before; else
             empty, and they are made on the way.
+        spans: (N, 2) where the letters of each probe begin and end, both 0 for one
+            that is mixed; empty if all are whole.
+        mixed: (M,) the probes that are read with the tables of codes.
     """
 
     letters: Tensor
@@ -49,6 +59,8 @@ class Words:
     letter_blocks: Blocks
     code_blocks: Blocks | None
     known: Tensor
+    spans: Tensor
+    mixed: Tensor
 
     @classmethod
     def of(
@@ -70,24 +82,30 @@ class Words:
         if letter_blocks is None or pad < n_letters or not _one_hot(embedding):
             return None
         survey = _surveyed(seqs, n_letters, len(embedding), pad)
-        kind = survey.kind
-        if kind == UNKNOWN:
+        if survey.kind == UNKNOWN:
             raise IndexError(
                 f"seqs holds a code that is none of 0 … {len(embedding) - 1}"
             )
         letters = block_tables(filters, letter_blocks)
-        if kind == LETTERS:
-            none = letters.new_zeros(0, 0, letters.shape[2])
-            known = survey.words_of(seqs, letter_blocks)
-            return cls(letters, none, letter_blocks, None, known)
-        n_codes = len(embedding)
-        most_words = max(n_codes, MOST_CODE_WORDS)
-        code_blocks = Blocks.of(n_codes, size, distance, dilation, most_words)
-        if code_blocks is None:
-            return None
-        weights = code_filters(filters, embedding.to(filters[0]), pad)
-        codes = block_tables(weights, code_blocks)
-        return cls(letters, codes, letter_blocks, code_blocks, NOT_KNOWN)
+        codes, code_blocks = letters.new_zeros(0, 0, letters.shape[2]), None
+        if survey.kind == MIXED:
+            n_codes = len(embedding)
+            most_words = max(n_codes, MOST_CODE_WORDS)
+            if n_codes <= MOST_CODES:
+                code_blocks = Blocks.of(n_codes, size, distance, dilation, most_words)
+            if code_blocks is None:
+                return None
+            weights = code_filters(filters, embedding.to(filters[0]), pad)
+            codes = block_tables(weights, code_blocks)
+        return cls(
+            letters,
+            codes,
+            letter_blocks,
+            code_blocks,
+            survey.words_of(seqs, letter_blocks),
+            survey.spans,
+            survey.mixed,
+        )
 
     def with_channel_bias(self, bias: Tensor | None) -> tuple[Tensor, Tensor]:
         """Return both tables with the bias (C,) of each channel in the first block."""
@@ -125,6 +143,9 @@ def _one_hot(embedding: Tensor) -> bool:
     return torch.equal(embedding[:n_letters], eye)
 
 
+MOST_CODES = 2**16
+"""Words are kept in 16 bits."""
+
 NOT_KNOWN = torch.empty(0, 0, dtype=torch.int16)
 
 
@@ -134,15 +155,37 @@ class Survey:
 
     Attributes:
         kind: The worst kind of its probes.
-        is_whole: Whether all its letters are letters, without padding.
+        spans: (N, 2) from the first letter of each probe to the one after its last,
+            both 0 if it is mixed; (0, 2) if all are whole.
+        mixed: (M,) the probes that are mixed.
         requests: How often words were asked for.
         words: Those that were made, by the shapes they have.
     """
 
     kind: int
-    is_whole: bool
+    spans: Tensor
+    mixed: Tensor
     requests: int = 0
     words: dict[tuple[tuple[int, ...], ...], Tensor] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, seqs: Tensor, n_letters: int, n_codes: int, pad: int) -> "Survey":
+        """Look through a table; twice, if not all its probes are whole."""
+        codes = array_of(seqs)
+        n_probes, length = codes.shape
+        numbers = n_letters, n_codes, pad
+        found = np.zeros((len(stretches(n_probes)), 2), np.int64)
+        run(_survey, n_probes, lambda i, rows: (codes[rows], *numbers, found[i]))
+        kind, is_padded = int(found[:, 0].max()), bool(found[:, 1].any())
+        n_spans = n_probes if kind == MIXED or (kind == LETTERS and is_padded) else 0
+        spans = np.zeros((n_spans, 2), np.uint8 if length < 256 else np.int32)
+        mixed = np.zeros(n_spans, np.bool_)
+        run(
+            _write_spans,
+            n_spans,
+            lambda _, rows: (codes[rows], *numbers, spans[rows], mixed[rows]),
+        )
+        return cls(kind, torch.from_numpy(spans), torch.from_numpy(mixed.nonzero()[0]))
 
     def words_of(self, seqs: Tensor, blocks: Blocks) -> Tensor:
         """Return the words of all probes, if they are worth their memory.
@@ -157,19 +200,15 @@ class Survey:
             return found
         n_bytes = 2 * seqs.numel() * len(blocks.shapes)
         held = sum(each.nbytes for each in self.words.values())
-        if (
-            not self.is_whole
-            or self.requests < 2
-            or held + n_bytes > memory_budget() // 4
-        ):
+        if self.requests < 2 or held + n_bytes > memory_budget() // 4:
             return NOT_KNOWN
         shapes = np.array(blocks.shapes, U)
         made = np.empty((len(seqs), seqs.shape[1] * len(shapes)), np.uint16)
-        codes = seqs.numpy()
+        codes, n_symbols = array_of(seqs), U(blocks.n_symbols)
         run(
-            _write_all,
+            write_words,
             len(codes),
-            lambda _, rows: (codes[rows], blocks.n_symbols, shapes, made[rows]),
+            lambda _, rows: (codes[rows], n_symbols, shapes, made[rows]),
         )
         self.words[blocks.shapes] = torch.from_numpy(made.view(np.int16))
         return self.words[blocks.shapes]
@@ -182,24 +221,13 @@ _surveys = WeakTensorKeyDictionary()
 def _surveyed(seqs: Tensor, n_letters: int, n_codes: int, pad: int) -> Survey:
     """Look through a table once, and again when it was written to."""
     if seqs.is_inference():
-        return _survey_of(seqs, n_letters, n_codes, pad)
+        return Survey.of(seqs, n_letters, n_codes, pad)
     key = seqs._version, n_letters, n_codes, pad  # noqa: SLF001 torch's own name
     known: tuple[object, Survey] | None = _surveys.get(seqs)
     if known is None or known[0] != key:
-        known = key, _survey_of(seqs, n_letters, n_codes, pad)
+        known = key, Survey.of(seqs, n_letters, n_codes, pad)
         _surveys[seqs] = known
     return known[1]
-
-
-def _survey_of(seqs: Tensor, n_letters: int, n_codes: int, pad: int) -> Survey:
-    codes = array_of(seqs)
-    found = np.zeros((len(stretches(len(codes))), 2), np.int64)
-
-    def arguments(stretch: int, rows: slice) -> tuple[object, ...]:
-        return codes[rows], n_letters, n_codes, pad, found[stretch]
-
-    run(_survey, len(codes), arguments)
-    return Survey(int(found[:, 0].max()), not found.any())
 
 
 @dataclass(frozen=True)
@@ -249,37 +277,131 @@ def layouts(numbers: Sequence[int]) -> tuple[Layout, Layout]:
     return made[0], made[1]
 
 
-# == one probe ========================================================================
+# == compiled code ====================================================================
+
+
+class Reading(NamedTuple):
+    """Some probes, and how words are read from them, as compiled code takes it.
+
+    Attributes:
+        codes: (n, length).
+        known: (n, shapes · length) their words, or (0, 0) to make them on the way.
+        spans: (n, 2) as of `Survey`, or (0, 2) if all are whole.
+        n_symbols: What words are made of.
+        shapes: (shapes, width): the letters of a word, from its first.
+        reach: Letters from the first to the last that a window reads.
+    """
+
+    codes: Array
+    known: Array
+    spans: Array
+    n_symbols: Any
+    shapes: Array
+    reach: Any
+
+    @classmethod
+    def of(cls, codes: Array, known: Array, spans: Array, layout: Layout) -> "Reading":
+        """Return how some probes are read."""
+        numbers = U(layout.n_symbols), layout.shapes, U(layout.reach)
+        return cls(codes, known, spans, *numbers)
+
+    def at(self, rows: Any) -> "Reading":
+        """Return some of the probes, as a slice or by their numbers."""
+        known = self.known[rows] if len(self.known) else self.known
+        spans = self.spans[rows] if len(self.spans) else self.spans
+        return self._replace(codes=self.codes[rows], known=known, spans=spans)
+
+
+def readings(
+    codes: Tensor, known: Tensor, spans: Tensor, mixed: Tensor, layout: Sequence[int]
+) -> list[tuple[int, Array | None, Reading, Layout]]:
+    """Return how probes are read with the tables of letters and, if any, of codes.
+
+    Args:
+        codes: (N, length).
+        known: As of `Words`, and so are spans and mixed.
+        spans: Where letters begin and end.
+        mixed: The probes that are read with the tables of codes.
+        layout: From `Words.layout`.
+
+    Returns:
+        LETTERS or MIXED, the numbers of the probes (None if they are all), how they are
+        read, and how words lie.
+    """
+    of_letters, of_codes = layouts(layout)
+    words = array_of(known).view(np.uint16)
+    every = Reading.of(array_of(codes), words, array_of(spans), of_letters)
+    found: list[tuple[int, Array | None, Reading, Layout]]
+    found = [(LETTERS, None, every, of_letters)]
+    if len(mixed):
+        rows = array_of(mixed)
+        own = Reading.of(every.codes[rows], words[:0], every.spans[:0], of_codes)
+        found.append((MIXED, rows, own, of_codes))
+    return found
 
 
 @inline
-def read_kind(codes, n, n_letters, n_codes, pad):
+def words_of_tile(reading, start, room):
+    """Return the words of probes from `start` on, flat.
+
+    Args:
+        reading: Of which probes and how.
+        start: The first of a tile.
+        room: From `room_for`, overwritten where words are not known.
+    """
+    if len(reading.known):
+        return reading.known[start : start + U(TILE)].reshape(-1)
+    codes = reading.codes[start : start + U(TILE)]
+    write_words(codes, reading.n_symbols, reading.shapes, room)
+    return room.reshape(-1)
+
+
+@inline
+def room_for(reading):
+    """Return room for the words of a tile, where they are not known."""
+    n_probes = 0 if len(reading.known) else TILE
+    width = reading.shapes.shape[0] * reading.codes.shape[1]
+    return np.empty((n_probes, width), np.uint16)
+
+
+@inline
+def windows_of(reading, n):
+    """Return the first window of probe n, and the one after its last."""
+    first, end = ZERO, U(reading.codes.shape[1])
+    if len(reading.spans):
+        first, end = U(reading.spans[n, ZERO]), U(reading.spans[n, ONE])
+    if end < first + reading.reach:
+        return ZERO, ZERO
+    return first, end + ONE - reading.reach
+
+
+@inline
+def _kind(codes, n, n_letters, n_codes, pad):
     """Return with which tables probe n is read, its first letter and where it ends.
 
     Args:
         codes: (probes, length).
-        n: The probe, unsigned as all indices here: an index that may be negative costs
-            a test each time, and keeps the compiler from making vector code.
+        n: The probe.
         n_letters: The codes below are letters.
         n_codes: The codes below are known.
         pad: Code of padding.
     """
     length = U(codes.shape[1])
-    top = codes[n, U(0)]
+    top = codes[n, ZERO]
     for p in range(length):
         top = max(top, codes[n, p])
     if U(top) < U(n_letters):
-        return LETTERS, U(0), length
+        return LETTERS, ZERO, length
     if U(top) >= U(n_codes):
-        return UNKNOWN, U(0), U(0)
-    first, end = U(0), length
+        return UNKNOWN, ZERO, ZERO
+    first, end = ZERO, length
     while first < end and codes[n, first] == pad:
-        first += U(1)
-    while first < end and codes[n, end - U(1)] == pad:
-        end -= U(1)
+        first += ONE
+    while first < end and codes[n, end - ONE] == pad:
+        end -= ONE
     for p in range(first, end):
         if codes[n, p] >= n_letters:
-            return CODES, U(0), length
+            return MIXED, ZERO, ZERO
     return LETTERS, first, end
 
 
@@ -287,79 +409,78 @@ def read_kind(codes, n, n_letters, n_codes, pad):
 def _survey(codes, n_letters, n_codes, pad, found):
     """Note the worst kind of all probes, and whether any is padded."""
     for n in range(U(codes.shape[0])):
-        kind, first, end = read_kind(codes, n, n_letters, n_codes, pad)
+        kind, first, end = _kind(codes, n, n_letters, n_codes, pad)
         found[0] = max(found[0], kind)
-        if first > U(0) or end < U(codes.shape[1]):
+        if first > ZERO or end < U(codes.shape[1]):
             found[1] = 1
 
 
 @jit
-def _write_all(codes, n_symbols, shapes, made):
-    """Write the words of all probes, which are whole."""
-    words, paired = words_for(shapes, U(codes.shape[1]))
+def _write_spans(codes, n_letters, n_codes, pad, spans, mixed):
+    """Write the span of each probe, and whether it is mixed."""
     for n in range(U(codes.shape[0])):
-        write_words(codes, n, n_symbols, shapes, paired, words)
-        for i in range(U(made.shape[1])):
-            made[n, i] = words[i]
+        kind, first, end = _kind(codes, n, n_letters, n_codes, pad)
+        spans[n, ZERO], spans[n, ONE] = first, end
+        mixed[n] = kind == MIXED
 
 
-@inline
-def words_for(shapes, length):
-    """Return room for the words of a probe, and whether `write_words` may pair letters.
-
-    It may where all shapes are made of neighbours, two by two, and a last one if odd.
-    """
-    paired = shapes.shape[1] >= 4
-    for shape in range(shapes.shape[0]):
-        for j in range(0, shapes.shape[1] - 1, 2):
-            paired &= shapes[shape, j] + U(1) == shapes[shape, j + 1]
-    return np.empty((U(shapes.shape[0]) + U(1)) * length, np.uint32), paired
-
-
-@inline
-def write_words(codes, n, n_symbols, shapes, paired, words):
-    """Write the words of each shape that begin at each letter of probe n.
+@jit
+def write_words(codes, n_symbols, shapes, words):
+    """Write the words of each shape that begin at each letter of some probes.
 
     Args:
         codes: (probes, length).
-        n: The probe.
         n_symbols: What words are made of.
-        shapes: (shapes, width).
-        paired: From `words_for`: half of the work, for filters without gaps.
-        words: From `words_for`; the words of all shapes are written, and after them
-            pairs of letters. Meaningless where a word would end beyond the probe or
-            holds what is no symbol.
+        shapes: (shapes, width), each from 0 on.
+        words: (≥ probes, shapes · length), written. Meaningless where a word would end
+            beyond the probe or holds what is no symbol.
     """
-    length, base = U(codes.shape[1]), np.uint32(n_symbols)
-    n_shapes, width = U(shapes.shape[0]), U(shapes.shape[1])
-    if not paired:
-        for shape in range(n_shapes):
-            at = shape * length
-            count = length - shapes[shape, width - U(1)]
-            for p in range(count):
-                words[at + p] = np.uint32(codes[n, p])
-            for j in range(U(1), width):
-                offset = shapes[shape, j]
-                for p in range(count):
-                    letter = np.uint32(codes[n, p + offset])
-                    words[at + p] = np.uint32(words[at + p] * base + letter)
-        return
-    pairs, square = n_shapes * length, np.uint32(base * base)
-    for p in range(length - U(1)):
-        letter = np.uint32(codes[n, p])
-        words[pairs + p] = np.uint32(letter * base + np.uint32(codes[n, p + U(1)]))
-    for shape in range(n_shapes):
-        at = shape * length
-        count = length - shapes[shape, width - U(1)]
-        second = pairs + shapes[shape, U(2)]
+    length, width = U(codes.shape[1]), U(shapes.shape[1])
+    neighbours = width >= U(4)
+    for shape in range(shapes.shape[0]):
+        for j in range(0, shapes.shape[1] - 1, 2):
+            neighbours &= shapes[shape, j] + ONE == shapes[shape, j + 1]
+    pairs = np.empty(length, np.uint16)
+    for n in range(U(codes.shape[0])):
+        if neighbours:
+            for p in range(length - ONE):
+                pair = U(codes[n, p]) * n_symbols + U(codes[n, p + ONE])
+                pairs[p] = np.uint16(pair)
+        for shape in range(U(shapes.shape[0])):
+            own, offsets = words[n, shape * length :], shapes[shape]
+            if neighbours:
+                _join_pairs(codes[n], pairs, n_symbols, offsets, own)
+            else:
+                _join_letters(codes[n], n_symbols, offsets, own)
+
+
+@inline
+def _join_letters(codes, n_symbols, offsets, words):
+    """Write the words of one shape of a probe."""
+    base = np.uint16(n_symbols)
+    count = U(len(codes)) - offsets[-1] if offsets[-1] < len(codes) else ZERO
+    for p in range(count):
+        words[p] = np.uint16(codes[p])
+    for j in range(ONE, U(len(offsets))):
+        offset = offsets[j]
         for p in range(count):
-            words[at + p] = np.uint32(words[pairs + p] * square + words[second + p])
-        for j in range(U(4), width - U(1), U(2)):
-            on = pairs + shapes[shape, j]
-            for p in range(count):
-                words[at + p] = np.uint32(words[at + p] * square + words[on + p])
-        if width % U(2):
-            offset = shapes[shape, width - U(1)]
-            for p in range(count):
-                letter = np.uint32(codes[n, p + offset])
-                words[at + p] = np.uint32(words[at + p] * base + letter)
+            words[p] = np.uint16(words[p] * base + np.uint16(codes[p + offset]))
+
+
+@inline
+def _join_pairs(codes, pairs, n_symbols, offsets, words):
+    """Do the same in half of the steps, where letters are neighbours two by two."""
+    base, square = np.uint16(n_symbols), np.uint16(n_symbols * n_symbols)
+    width = U(len(offsets))
+    count = U(len(codes)) - offsets[-1] if offsets[-1] < len(codes) else ZERO
+    second = offsets[TWO]
+    for p in range(count if width >= U(4) else ZERO):
+        words[p] = np.uint16(pairs[p] * square + pairs[p + second])
+    for j in range(U(4), width - ONE, TWO):
+        offset = offsets[j]
+        for p in range(count):
+            words[p] = np.uint16(words[p] * square + pairs[p + offset])
+    if width % TWO:
+        offset = offsets[width - ONE]
+        for p in range(count):
+            words[p] = np.uint16(words[p] * base + np.uint16(codes[p + offset]))

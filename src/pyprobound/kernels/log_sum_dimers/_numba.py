@@ -32,15 +32,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from pyprobound._numerics import NEG_INF, scale_log
 from pyprobound.kernels._numba import Array, array_of, run
 from pyprobound.kernels.log_sum_dimers import _reference
+from pyprobound.kernels.log_sum_dimers._numba_weights import Weights, relative_weights
 from pyprobound.kernels.log_sum_dimers._tiles import (
     LANES,
     LEAST_LANES,
-    SIDE,
     backward,
     forward,
 )
@@ -86,8 +86,8 @@ class _Work:
     same: bool
     probes: Array
     ends: Array
-    log_w: Tensor
-    shifts: Tensor
+    log_w: Array
+    shifts: Array
     hill: float
     least: float
 
@@ -101,24 +101,21 @@ class _Work:
         hill: Tensor | None,
     ) -> "_Work":
         """Prepare the arguments of an operator."""
-        log_w = _log_weights(log_omega, hill)
-        if windows_b is None:
-            log_w = _folded(log_w)
-        top = log_w.amax((1, 2), keepdim=True)
-        top = top.masked_fill(top == NEG_INF, 0.0)
-        log_w = log_w - top
+        power = 1.0 if hill is None else float(hill)
+        same = windows_b is None
+        log_w, shifts = relative_weights(array_of(log_omega), power, folded=same)
         a = array_of(windows_a.flatten(1))
         probes, ends = _sorted(group, len(a), len(log_w))
         return cls(
             a=a,
             b=a if windows_b is None else array_of(windows_b.flatten(1)),
-            same=windows_b is None,
+            same=same,
             probes=probes,
             ends=ends,
             log_w=log_w,
-            shifts=top.flatten(),
-            hill=1.0 if hill is None else float(hill),
-            least=_reference.trusted_sum(log_w[0]),
+            shifts=shifts,
+            hill=power,
+            least=_reference.trusted_sum(torch.from_numpy(log_w[0])),
         )
 
     def arguments(self, rows: slice) -> tuple[Any, ...]:
@@ -132,12 +129,12 @@ class _Work:
     @cached_property
     def cooperativity(self) -> tuple[Array, ...]:
         """What the loops take by this name."""
-        return array_of(self.log_w), array_of(self.shifts), *_weights(self.log_w)
+        return self.log_w, self.shifts, *Weights.of(self.log_w)
 
     @cached_property
     def transposed(self) -> tuple[Array, ...]:
         """What the backward loops take by this name."""
-        return _weights(self.log_w.mT)
+        return tuple(Weights.of(self.log_w, transposed=True))
 
     @cached_property
     def lanes(self) -> int:
@@ -157,37 +154,12 @@ def _log_weights(log_omega: Tensor, hill: Tensor | None) -> Tensor:
     return log_w if hill is None else scale_log(log_w, hill)
 
 
-def _folded(log_w: Tensor) -> Tensor:
-    """Return log(w + its transpose) above the diagonal, w on it, −∞ below."""
-    lower = torch.ones_like(log_w[0], dtype=torch.bool).tril(-1)
-    both = torch.logaddexp(log_w, log_w.mT).masked_fill(lower, NEG_INF)
-    return both.diagonal_scatter(log_w.diagonal(0, 1, 2), 0, 1, 2)
-
-
 def _unfolded(folded: Tensor, log_w: Tensor) -> Tensor:
     """Share out what belongs to folded pairs, (G, P, P), in proportion to w."""
     both = torch.logaddexp(log_w, log_w.mT)
     both = both.diagonal_scatter(log_w.diagonal(0, 1, 2), 0, 1, 2)
     share = (log_w - both.masked_fill(both == NEG_INF, 0.0)).exp()
     return (folded + folded.triu(1).mT) * share
-
-
-def _weights(log_w: Tensor) -> tuple[Array, Array, Array]:
-    """Return w, padded to multiples of SIDE, its runs, and where groups begin in them.
-
-    A run is SIDE rows p and neighbouring columns q that pair with any of these rows,
-    from an even one: (first p, first q, last q + 1).
-    """
-    n_groups, rows, columns = log_w.shape
-    padding = (0, -columns % SIDE, 0, -rows % SIDE)
-    w = nn.functional.pad(log_w.exp(), padding)
-    can_be = nn.functional.pad(log_w > NEG_INF, padding)
-    of_rows = nn.functional.pad(can_be.unflatten(1, (-1, SIDE)).any(2), (1, 1))
-    edges = array_of((of_rows[..., 1:] != of_rows[..., :-1]).nonzero())
-    starts, stops = edges[::2], edges[1::2]
-    runs = np.stack([SIDE * starts[:, 1], starts[:, 2] // 2 * 2, stops[:, 2]], 1)
-    begins = np.searchsorted(starts[:, 0], np.arange(n_groups + 1))
-    return array_of(w), runs, begins
 
 
 def _sorted(group: Tensor | None, n_probes: int, n_groups: int) -> tuple[Array, Array]:

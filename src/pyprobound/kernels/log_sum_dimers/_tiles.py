@@ -11,7 +11,7 @@ import math
 import numpy as np
 
 from pyprobound.kernels._numba import exp, jit
-from pyprobound.kernels.log_sum_dimers._vectors import (
+from pyprobound.kernels._vectors import (
     add_up,
     larger,
     load,
@@ -27,9 +27,6 @@ LANES = 128
 
 LEAST_LANES = 16
 """Two vectors of float32: the number of lanes is a multiple of it."""
-
-SIDE = 4
-"""Rows that are worked on together: two vectors of each fill half of the registers."""
 
 # Unsigned indices: a signed one costs a look whether it counts from the end.
 _0, _1, _2, _3 = np.uint64(0), np.uint64(1), np.uint64(2), np.uint64(3)

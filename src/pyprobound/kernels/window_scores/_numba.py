@@ -8,7 +8,7 @@ entry is the sum of the gradients of the scores that it is part of.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -16,198 +16,193 @@ from torch import Tensor
 
 from pyprobound._numerics import NEG_INF
 from pyprobound.kernels._numba import Array, array_of, inline, jit, run, stretches
+from pyprobound.kernels._numba_tables import (
+    Tables,
+    add_to_entries,
+    entry_of,
+    from_parts,
+)
+from pyprobound.kernels._vectors import entry, plus, set_entry
 from pyprobound.kernels._words import (
-    CODES,
-    LETTERS,
+    MIXED,
+    TILE,
+    ZERO,
     Layout,
+    Reading,
+    U,
     Words,
     layouts,
     narrow,
-    read_kind,
-    words_for,
-    write_words,
+    readings,
+    room_for,
+    windows_of,
+    words_of_tile,
 )
 from pyprobound.kernels.window_scores import _reference
 from pyprobound.kernels.window_scores._reference import soft_window_scores
 
-U = np.uint64
-ZERO, ONE, TWO = U(0), U(1), U(2)
-"""Indices are unsigned throughout; see `read_kind`."""
-
 __all__ = ["scores_in_torch", "soft_window_scores", "window_scores"]
 
 
-# == a stretch of probes ==============================================================
-
-
-@jit
-def _forward(
-    codes, wanted, n_letters, n_codes, pad, reach, n_symbols, shapes, bases,
-    table, out,
-):  # fmt: skip
-    """Write the scores of the windows of the probes that are read with this table.
-
-    Args:
-        codes: (probes, length).
-        wanted: Only probes of this kind.
-        n_letters: The codes below are letters.
-        n_codes: The codes below are known.
-        pad: Code of padding.
-        reach: Letters from the first to the last that a window reads.
-        n_symbols: What words are made of.
-        shapes: (shapes, width), their letters.
-        bases: (blocks,), where the words of each block begin.
-        table: (blocks, words, C).
-        out: (probes, C, windows), written.
-    """
-    length = U(codes.shape[1])
-    channels, n_windows = U(out.shape[1]), U(out.shape[2])
-    words, paired = words_for(shapes, length)
-    for n in range(U(codes.shape[0])):
-        kind, first, end = read_kind(codes, n, n_letters, n_codes, pad)
-        if kind != wanted:
-            continue
-        if end < first + reach:
-            first, last = n_windows, n_windows
-        else:
-            last = end + ONE - reach
-        for c in range(channels):
-            for x in range(first):
-                out[n, c, x] = -np.inf
-            for x in range(last, n_windows):
-                out[n, c, x] = -np.inf
-        if first < last:
-            write_words(codes, n, n_symbols, shapes, paired, words)
-            _score(words, bases, table, first, last, n, out)
+# == some probes ======================================================================
 
 
 @inline
-def _score(words, bases, table, first, last, n, out):
-    """Write the scores of the windows of probe n, from first to last."""
-    n_blocks, channels = U(bases.shape[0]), U(table.shape[2])
-    # Both strands of two blocks at a time, in registers: the common case.
-    if channels == TWO and n_blocks == TWO:
-        base, next_base = bases[ZERO], bases[ONE]
-        for x in range(first, last):
-            i, j = words[base + x], words[next_base + x]
-            out[n, ZERO, x] = table[ZERO, i, ZERO] + table[ONE, j, ZERO]
-            out[n, ONE, x] = table[ZERO, i, ONE] + table[ONE, j, ONE]
-        return
-    for block in range(n_blocks):
-        base = bases[block]
-        for x in range(first, last):
-            word = words[base + x]
-            for c in range(channels):
-                entry = table[block, word, c]
-                out[n, c, x] = entry if block == ZERO else out[n, c, x] + entry
+def _add_up(tables, words, at, part, first, last, p):
+    """Write the sums of entries of a part of the channels of a probe.
+
+    Args:
+        tables: Logarithms.
+        words: Words of some probes, flat.
+        at: Where those of the probe begin.
+        part: Which of the channels.
+        first: The first window.
+        last: The one after the last.
+        p: (parts · windows · lanes,), written.
+    """
+    for x in range(first, last):
+        i = entry_of(tables, words, at, part, 0, x)
+        total = entry(tables.entries, i, tables.lanes)
+        for block in range(1, len(tables.bases)):
+            i = entry_of(tables, words, at, part, block, x)
+            total = plus(total, entry(tables.entries, i, tables.lanes))
+        set_entry(p, part * tables.n_windows + x, total)
 
 
 @jit
-def _backward(
-    codes, wanted, n_letters, n_codes, pad, reach, n_symbols, shapes, bases,
-    table, grad, barred, to_table,
-):  # fmt: skip
-    """Add the gradient of the table.
+def _forward(reading, tables, out):
+    """Write the scores of all windows of some probes.
 
     Args:
-        codes: As in `_forward`, and all others but these.
-        grad: (probes, C, windows) of the scores.
-        barred: Whether an entry may be −∞, and with it some windows.
-        to_table: Gradient of the table.
+        reading: The probes, and how they are read.
+        tables: Logarithms.
+        out: (n, C, windows), written.
     """
-    words, paired = words_for(shapes, U(codes.shape[1]))
-    for n in range(U(codes.shape[0])):
-        kind, first, end = read_kind(codes, n, n_letters, n_codes, pad)
-        if kind == wanted and end >= first + reach:
-            write_words(codes, n, n_symbols, shapes, paired, words)
-            last = end + ONE - reach
-            _spread(words, bases, table, first, last, n, grad, barred, to_table)
+    step = U(reading.shapes.shape[0] * reading.codes.shape[1])
+    n_windows, n_lanes = tables.n_windows, U(len(tables.lanes))
+    room, p = room_for(reading), np.empty(n_windows * U(out.shape[1]), out.dtype)
+    n_probes = U(reading.codes.shape[0])
+    for start in range(ZERO, n_probes, U(TILE)):
+        words = words_of_tile(reading, start, room)
+        for n in range(start, min(start + U(TILE), n_probes)):
+            first, last = windows_of(reading, n)
+            for part in range(tables.n_parts):
+                at = (n - start) * step
+                _add_up(tables, words, at, part, first, last, p)
+                of_part = part * n_windows * n_lanes
+                for lane in range(n_lanes):
+                    own = out[n, part * n_lanes + lane]
+                    for x in range(first, last):
+                        own[x] = p[of_part + x * n_lanes + lane]
+                    own[:first] = -np.inf
+                    own[last:] = -np.inf
 
 
-@inline
-def _spread(words, bases, table, first, last, n, grad, barred, to_table):
-    """Add the gradients of the windows of probe n to the entries they came from."""
-    n_blocks, channels = U(bases.shape[0]), U(table.shape[2])
-    if channels == TWO and n_blocks == TWO and not barred:
-        base, next_base = bases[ZERO], bases[ONE]
-        for x in range(first, last):
-            i, j = words[base + x], words[next_base + x]
-            forward, reverse = grad[n, ZERO, x], grad[n, ONE, x]
-            to_table[ZERO, i, ZERO] += forward
-            to_table[ZERO, i, ONE] += reverse
-            to_table[ONE, j, ZERO] += forward
-            to_table[ONE, j, ONE] += reverse
-        return
-    for c in range(channels):
-        for x in range(first, last):
-            if barred:
-                absent = False
-                for block in range(n_blocks):
-                    absent |= table[block, words[bases[block] + x], c] == -np.inf
-                if absent:
-                    continue
-            part = grad[n, c, x]
-            for block in range(n_blocks):
-                to_table[block, words[bases[block] + x], c] += part
+@jit
+def _backward(reading, tables, grad, barred, to_entries):
+    """Add the gradient of the tables.
+
+    Args:
+        reading: The probes, and how they are read.
+        tables: Logarithms.
+        grad: (n, C, windows) of the scores.
+        barred: Whether an entry may be −∞, and with it some windows: they have none.
+        to_entries: Gradient of entries, float64.
+    """
+    step = U(reading.shapes.shape[0] * reading.codes.shape[1])
+    n_windows, n_lanes = tables.n_windows, U(len(tables.lanes))
+    room, p = room_for(reading), np.empty(n_windows * U(grad.shape[1]), grad.dtype)
+    n_probes, one = U(reading.codes.shape[0]), 1.0
+    for start in range(ZERO, n_probes, U(TILE)):
+        words = words_of_tile(reading, start, room)
+        for n in range(start, min(start + U(TILE), n_probes)):
+            first, last = windows_of(reading, n)
+            for part in range(tables.n_parts):
+                at, of_part = (n - start) * step, part * n_windows * n_lanes
+                if barred:
+                    _add_up(tables, words, at, part, first, last, p)
+                for lane in range(n_lanes):
+                    own = grad[n, part * n_lanes + lane]
+                    for x in range(first, last):
+                        i = of_part + x * n_lanes + lane
+                        absent = barred and p[i] == -np.inf
+                        p[i] = grad.dtype.type(0) if absent else own[x]
+                add_to_entries(tables, words, at, part, first, last, one, p, to_entries)
 
 
 # == operators ========================================================================
 
 
-def _prepared(
+class _Task(NamedTuple):
+    """The probes of a call that are read with the same tables.
+
+    Attributes:
+        kind: LETTERS or MIXED.
+        rows: Their numbers; None if they are all.
+        reading: How they are read.
+        tables: Of the letters or codes.
+    """
+
+    kind: int
+    rows: Array | None
+    reading: Reading
+    tables: Tables
+
+
+def _tasks(
     codes: Tensor,
+    known: Tensor,
+    spans: Tensor,
+    mixed: Tensor,
     letters: Tensor,
     others: Tensor,
     layout: Sequence[int],
-    pad: int,
-    n_codes: int,
-) -> list[tuple[Any, ...]]:
-    """Return the arguments of compiled code for letters and, if any, for other codes.
-
-    They are the same for all probes.
-    """
-    lays = layouts(layout)
-    made = []
-    for kind, table in ((LETTERS, letters), (CODES, others)):
-        if len(table) == 0:
-            continue
-        lay = lays[kind]
-        numbers = kind, lays[LETTERS].n_symbols, n_codes, pad, U(lay.reach)
-        words = U(lay.n_symbols), lay.shapes, lay.bases(codes.shape[1])
-        made.append((*numbers, *words, array_of(table)))
-    return made
+) -> list[_Task]:
+    """Return what is to be done with tables of letters and, if any, of other codes."""
+    tables, length = (array_of(letters), array_of(others)), codes.shape[1]
+    return [
+        _Task(kind, rows, reading, Tables.of(tables[kind], lay, length))
+        for kind, rows, reading, lay in readings(codes, known, spans, mixed, layout)
+    ]
 
 
 @torch.library.custom_op("pyprobound::score_words", mutates_args=())
 def score_words(
     codes: Tensor,
+    known: Tensor,
+    spans: Tensor,
+    mixed: Tensor,
     letters: Tensor,
     others: Tensor,
     layout: Sequence[int],
     pad: int,
-    n_codes: int,
 ) -> Tensor:
     """Return the scores (N, C, W) of probes from tables of words.
 
     Args:
         codes: (N, L) of any integer type.
+        known: The words (N, words) of letters as int16, or (0, 0).
+        spans: (N, 2) where the letters of each probe begin and end, or (0, 2).
+        mixed: (M,) the probes that are read with the tables of all codes.
         letters: Tables (blocks, words, C) of letters.
         others: Tables of all codes, or (0, 0, C).
         layout: From `Words.layout`.
         pad: Code of padding.
-        n_codes: Number of codes.
     """
     n_windows = codes.shape[1] - layout[1] + 1
     out = letters.new_empty(len(codes), letters.shape[2], n_windows)
-    rows_of, scores = array_of(codes), array_of(out)
-    for fixed in _prepared(codes, letters, others, layout, pad, n_codes):
+    scores = array_of(out)
+    for task in _tasks(codes, known, spans, mixed, letters, others, layout):
+        made = scores if task.rows is None else np.empty_like(scores[: len(task.rows)])
 
         def arguments(
-            _: int, rows: slice, fixed: tuple[Any, ...] = fixed
+            _: int, rows: slice, task: _Task = task, made: Array = made
         ) -> tuple[Any, ...]:
-            return rows_of[rows], *fixed, scores[rows]
+            return task.reading.at(rows), task.tables, made[rows]
 
-        run(_forward, len(codes), arguments)
+        run(_forward, len(made), arguments)
+        if task.rows is not None:
+            scores[task.rows] = made
     return out
 
 
@@ -215,11 +210,13 @@ def score_words(
 def score_words_backward(
     grad: Tensor,
     codes: Tensor,
+    known: Tensor,
+    spans: Tensor,
+    mixed: Tensor,
     letters: Tensor,
     others: Tensor,
     layout: Sequence[int],
     pad: int,
-    n_codes: int,
     wanted: Sequence[bool],
 ) -> tuple[Tensor, Tensor]:
     """Return the gradients of letters and of others, empty where not wanted.
@@ -229,44 +226,45 @@ def score_words_backward(
         codes: As in `score_words`, and all others but the last.
         wanted: Which of the two gradients are.
     """
-    rows_of, parts = array_of(codes), array_of(grad)
-    n_threads = len(stretches(len(codes)))
-    sums = [
-        np.zeros((n_threads, *(t.shape if yes else (0, *t.shape[1:]))))
-        for t, yes in zip((letters, others), wanted, strict=True)
-    ]
-    for fixed in _prepared(codes, letters, others, layout, pad, n_codes):
-        kind = fixed[0]
-        if not wanted[kind]:
+    parts = array_of(grad)
+    made = [table.new_empty(0) for table in (letters, others)]
+    for task in _tasks(codes, known, spans, mixed, letters, others, layout):
+        table = (letters, others)[task.kind]
+        if not wanted[task.kind]:
             continue
+        shares = parts if task.rows is None else parts[task.rows]
         # Codes may be padding, which is −∞ in their table.
-        barred = kind == CODES or bool(torch.isneginf(letters).any())
+        barred = task.kind == MIXED or bool(torch.isneginf(letters).any())
+        sums = np.zeros((len(stretches(len(shares))), table.numel()))
 
         def arguments(
             thread: int,
             rows: slice,
-            fixed: tuple[Any, ...] = (*fixed, barred),
-            to_table: Array = sums[kind],
+            task: _Task = task,
+            shares: Array = shares,
+            barred: bool = barred,
+            sums: Array = sums,
         ) -> tuple[Any, ...]:
-            *given, is_barred = fixed
-            return rows_of[rows], *given, parts[rows], is_barred, to_table[thread]
+            given = task.reading.at(rows), task.tables, shares[rows]
+            return *given, barred, sums[thread]
 
-        run(_backward, len(codes), arguments)
-    made = [
-        torch.from_numpy(total.sum(0)).to(t.dtype).reshape(t.shape if yes else (0,))
-        for total, t, yes in zip(sums, (letters, others), wanted, strict=True)
-    ]
+        run(_backward, len(shares), arguments)
+        total = from_parts(sums.sum(0), tuple(table.shape))
+        made[task.kind] = torch.from_numpy(total).to(table.dtype)
+    for kind, table in enumerate((letters, others)):
+        if wanted[kind] and made[kind].shape != table.shape:
+            made[kind] = torch.zeros_like(table)
     return made[0], made[1]
 
 
 @score_words.register_fake
-def _(codes, letters, others, layout, pad, n_codes):
+def _(codes, known, spans, mixed, letters, others, layout, pad):
     n_windows = codes.shape[1] - layout[1] + 1
     return letters.new_empty(codes.shape[0], letters.shape[2], n_windows)
 
 
 @score_words_backward.register_fake
-def _(grad, codes, letters, others, layout, pad, n_codes, wanted):
+def _(grad, codes, known, spans, mixed, letters, others, layout, pad, wanted):
     return tuple(
         t.new_empty(t.shape if yes else (0,))
         for t, yes in zip((letters, others), wanted, strict=True)
@@ -274,24 +272,26 @@ def _(grad, codes, letters, others, layout, pad, n_codes, wanted):
 
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    codes, letters, others, *ctx.fixed = inputs
-    ctx.save_for_backward(codes, letters, others)
+    *tensors, layout, pad = inputs
+    ctx.fixed = layout, pad
+    ctx.save_for_backward(*tensors)
 
 
 def _differentiate(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-    wanted = [bool(needed) for needed in ctx.needs_input_grad[1:3]]
+    wanted = [bool(needed) for needed in ctx.needs_input_grad[4:6]]
     made = score_words_backward(
         grad.contiguous(), *ctx.saved_tensors, *ctx.fixed, wanted
     )
     gradients = [t if yes else None for t, yes in zip(made, wanted, strict=True)]
-    return (None, *gradients, None, None, None)
+    return (*(None,) * 4, *gradients, None, None)
 
 
 score_words.register_autograd(_differentiate, setup_context=_save)
 
 
 def _save_backward(ctx: Any, inputs: tuple[Any, ...], output: object) -> None:
-    _, codes, letters, others, *ctx.fixed, ctx.wanted = inputs
+    _, codes, _, _, _, letters, others, layout, pad, ctx.wanted = inputs
+    ctx.fixed = layout, pad
     ctx.save_for_backward(codes, letters, others)
 
 
@@ -302,16 +302,15 @@ def _differentiate_again(
     """Return the gradient with respect to `grad`: the backward pass is linear in it."""
     codes, letters, others = ctx.saved_tensors
     tables = letters, others
-    layout, pad = ctx.fixed[:2]
     chosen = [
         direction if yes else torch.zeros_like(table)
         for direction, table, yes in zip(directions, tables, ctx.wanted, strict=True)
     ]
     # A window that is −∞ has no gradient: its scores are −∞ in the tables too.
-    windows = scores_in_torch(codes, letters, others, layout, pad)
-    along = scores_in_torch(codes, chosen[0], chosen[1], layout, pad)
+    windows = scores_in_torch(codes, letters, others, *ctx.fixed)
+    along = scores_in_torch(codes, chosen[0], chosen[1], *ctx.fixed)
     along = along.masked_fill(windows == NEG_INF, 0.0)
-    return along.transpose(1, 2), *(None,) * 7
+    return along.transpose(1, 2), *(None,) * 9
 
 
 score_words_backward.register_autograd(
@@ -387,7 +386,6 @@ def window_scores(
     if tables is None:
         return _reference.window_scores(seqs, filters, embedding, pad, dilation, bias)
     letters, others = tables.with_channel_bias(bias)
-    windows: Tensor = score_words(
-        seqs, letters, others, tables.layout(), pad, len(embedding)
-    )
+    read = seqs, tables.known, tables.spans, tables.mixed
+    windows: Tensor = score_words(*read, letters, others, tables.layout(), pad)
     return windows
