@@ -73,7 +73,7 @@ class Descent(Generic[T]):
         self._by_information = goes_by_information(model, train_tables, epochs.settings)
         self._way = _Way.START
         self._region: TrustRegion[CountObjective] | None = None
-        self._known: Mapping[str, float] | None = None
+        self._known: Mapping[str, Any] | None = None
         self.reason = ""
         self.passes = 0.0
 

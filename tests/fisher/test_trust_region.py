@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from pyprobound.base import Component
 from pyprobound.fisher import CountObjective, FreeParameters, Quadratic, TrustRegion
+from pyprobound.fisher._secant import Secant
 from pyprobound.fisher._trust_region import Parabola
 from pyprobound.loss import Loss
 from tests.fisher.models import CASES
@@ -161,3 +162,80 @@ def test_a_fit_that_goes_on_takes_the_steps_it_would_have_taken(cut: int) -> Non
     assert begun + values_of(again) == values
     assert objective.asked == 1
     assert torch.equal(objective.free.get(), whole.free.get())
+
+
+class GaussNewton(Plain):
+    """Half the sum of squares, with the second derivatives of residuals left out."""
+
+    def __init__(self, residuals: Function, start: list[float]) -> None:
+        super().__init__(lambda t: residuals(t).square().sum() / 2, start)
+        self._residuals, self.visits = residuals, 0
+
+    def loss(self) -> Loss:
+        self.visits += 1
+        return super().loss()
+
+    def quadratic(self) -> Quadratic:
+        whole = super().quadratic()
+        jacobian = torch.autograd.functional.jacobian(self._residuals, self.free.get())
+        assert isinstance(jacobian, Tensor)
+        return Quadratic(whole.loss, whole.gradient, jacobian.T @ jacobian)
+
+
+def misfit(theta: Tensor) -> Tensor:
+    x = torch.linspace(0, 2, 9, dtype=torch.float64)
+    # no exponential fits it: what the residuals bend by stays at the minimum
+    return 3 * (theta[0] * (theta[1] * x).exp() - (3 - 3 * (x - 1).square()))
+
+
+def test_steps_learn_what_the_information_lacks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    learning = GaussNewton(misfit, [1.0, 0.5])
+    values = values_of(TrustRegion(learning, tolerance=1e-12))
+    monkeypatch.setattr(Secant, "learn", lambda *_: None)
+    plain = GaussNewton(misfit, [1.0, 0.5])
+    same = values_of(TrustRegion(plain, tolerance=1e-12))
+    assert values[-1] == pytest.approx(same[-1], abs=1e-9)
+    assert learning.visits < 0.7 * plain.visits
+
+
+def test_what_is_lacking_is_found_in_every_direction() -> None:
+    basis = torch.randn(3, 3, generator=torch.Generator().manual_seed(0)).double()
+    lacking = basis + basis.T
+    information = basis @ basis.T
+    secant, here = Secant(3), torch.zeros(3).double()
+    for step in torch.eye(3).double() + 0.1:
+        there = here + step
+        secant.learn(*(bent(x, information, lacking) for x in (here, there)), step)
+        here = there
+    torch.testing.assert_close(secant.lacking, lacking)
+
+
+def bent(point: Tensor, information: Tensor, lacking: Tensor) -> Quadratic:
+    """A parabola of which only a part of the curvature is told."""
+    gradient = (information + lacking) @ point
+    value = (point @ gradient) / 2
+    return Quadratic(Loss(value, torch.zeros(())), gradient, information)
+
+
+def test_a_likely_point_is_visited_once() -> None:
+    objective = Plain(lambda t: (t - 3).exp().sum() - t.sum(), [1.5, 2.0])
+    visits: list[str] = []
+    for name in ("loss", "quadratic"):
+        visit = getattr(objective, name)
+
+        def noted(name: str = name, visit: Callable[[], object] = visit) -> object:
+            visits.append(name)
+            return visit()
+
+        setattr(objective, name, noted)
+    region = TrustRegion(objective)
+    values = values_of(region)
+    assert visits.count("quadratic") == len(values)
+
+
+def test_a_long_step_of_little_gain_is_made_at_once() -> None:
+    objective = Plain(lambda t: 1e-7 * (t - 30).square().sum(), [0.0])
+    assert len(values_of(TrustRegion(objective))) == 2
+    assert float(objective.free.get()) == pytest.approx(30, abs=1e-3)

@@ -31,8 +31,8 @@ from pyprobound.loss import Loss, MultiExperimentLoss
 from pyprobound.rounds import BaseRound
 from pyprobound.table import CountBatch
 
-FAR = 0.5
-"""A change of a log depth that is worth a step of its own."""
+FAR = 1e-2
+"""What depths must gain to be worth a step of their own, in nats per read."""
 
 PROBES = 65_536
 """Probes whose scores are computed at once."""
@@ -145,13 +145,11 @@ class CountObjective:
         steps, each of which changes a depth by about 1, take long to reach.
 
         Returns:
-            Whether any depth was far from it and has been changed.
+            Whether much could be gained, and the depths have been changed.
         """
-        point = self.free.get()
-        changed = point.clone()
-        for table in self._tables:
-            table.balance(changed)
-        is_far = bool((changed - point).abs().max() > FAR) if len(point) else False
+        changed = self.free.get()
+        gains = [table.balance(changed) for table in self._tables]
+        is_far = max(gains, default=0.0) > FAR
         if is_far:
             self.free.set(changed)
         return is_far
@@ -348,27 +346,32 @@ class _Table:
             total.freedom,
         )
 
-    def balance(self, point: Tensor) -> None:
+    def balance(self, point: Tensor) -> float:
         """Change the free log depths in `point`, (P,), to balance the reads.
 
         The depths that are fixed say where all of them lie.
+
+        Returns:
+            What that gains, in nats per read, were all probes alike.
         """
-        observed, expected = self._by_round.sum(1), self._expected
+        observed, expected = self._by_round.sum(1).cpu(), self._expected
         if expected is None or not bool((expected > 0).all()):
-            return
+            return 0.0
         # A round without a read would have no depth at all.
-        lacking = (observed.cpu().clamp(min=1) / expected.cpu()).log()
+        lacking = (observed.clamp(min=1) / expected.cpu()).log()
         rounds = [
             each for each in self._experiment.rounds if isinstance(each, BaseRound)
         ]
         columns = [self._free.column_of(each.log_depth) for each in rounds]
         fixed = [i for i, column in enumerate(columns) if column is None]
         if not fixed:
-            return
+            return 0.0
+        gain = float(observed @ lacking) / max(self._n_reads, 1.0)
         lacking = lacking - lacking[fixed].mean()
         for column, by in zip(columns, lacking, strict=True):
             if column is not None:
                 point[column] += by
+        return gain
 
     def _add_plain(self, total: "_Sums") -> None:
         scores = self._scores_now()

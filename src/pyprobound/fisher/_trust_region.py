@@ -7,17 +7,22 @@ A step s minimises the parabola gᵀs + sᵀHs/2 within |s| ≤ Δ; so
 Δ grows where the objective falls as predicted, and shrinks where it does not. All
 parameters are natural logarithms, for which 1 is a large step, so that the plain length
 of s is the measure. μ also takes care of directions without curvature (gauges).
+
+H is the Fisher information, and what it lacks of the second derivative as far as the
+steps so far have shown it (`_secant`). A point that is likely to be kept is visited
+once: the objective is computed there with its derivatives.
 """
 
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import torch
 from torch import Tensor
 
 from pyprobound.fisher._objective import Quadratic
+from pyprobound.fisher._secant import Secant
 from pyprobound.loss import Loss
 
 TOLERANCE = 1e-8
@@ -31,6 +36,9 @@ LEAST_GAIN = 1e-3
 
 POOR_GAIN, GOOD_GAIN, FINE_GAIN = 0.25, 0.75, 0.95
 START_RADIUS = 0.5  # times the root of the number of parameters, and at least 1
+NEAR = 1e-3
+"""A predicted decrease, in nats per read, whose step may be of any length."""
+
 LARGEST_RADIUS, LEAST_RADIUS = 100.0, 1e-7
 MOST_TRIALS = 40
 
@@ -172,23 +180,30 @@ class TrustRegion(Generic[ObjectiveT]):
         self._tolerance, self._rounding = tolerance, rounding
         self._radius = max(1.0, START_RADIUS * math.sqrt(len(objective.free)))
         self._here: Quadratic | None = None
-        self._is_told = self._is_balanced = False
+        self._is_told = self._is_balanced = self._is_widened = False
+        self._secant = Secant(len(objective.free))
+        self._is_sure = True
         self.reason = ""
         self.trials = 0
 
     @property
-    def state(self) -> dict[str, float]:
+    def state(self) -> dict[str, Any]:
         """What a fit needs, besides the parameters, to go on from here."""
         return {
             "radius": self._radius,
             "is_balanced": self._is_balanced,
+            "is_widened": self._is_widened,
+            "is_sure": self._is_sure,
             "trials": self.trials,
+            "secant": self._secant.state,
         }
 
-    def resume(self, state: Mapping[str, float]) -> None:
+    def resume(self, state: Mapping[str, Any]) -> None:
         """Go on from the parameters as they are: their loss is not yielded again."""
         self._is_told, self._is_balanced = True, bool(state["is_balanced"])
+        self._is_widened, self._is_sure = state["is_widened"], state["is_sure"]
         self._radius, self.trials = state["radius"], int(state["trials"])
+        self._secant.resume(state["secant"])
 
     def iterate(self) -> Iterator[Loss]:
         """Yield the loss at the start, and after every step."""
@@ -200,6 +215,9 @@ class TrustRegion(Generic[ObjectiveT]):
         if balanced is not None:
             here = self._seen(balanced)
             yield here.loss
+        if not self._is_widened:
+            self._widen(here)
+            self._is_widened = True
         while True:
             following = self._improved(here)
             if following is None:
@@ -219,15 +237,25 @@ class TrustRegion(Generic[ObjectiveT]):
         newton = Parabola(self._here.gradient, self._here.curvature).newton
         return self._here.value - (0.0 if newton is None else max(newton.gain, 0.0))
 
+    def _widen(self, here: Quadratic) -> None:
+        """Trust a first step of any length, if it has little to gain.
+
+        What is long then are directions that hardly matter.
+        """
+        if _is_finite(here):
+            newton = Parabola(here.gradient, here.curvature).newton
+            if newton is not None and newton.gain < NEAR:
+                self._radius = min(max(self._radius, newton.length), LARGEST_RADIUS)
+
     def _balanced(self, here: Quadratic) -> Quadratic | None:
         """Return the objective with depths set to fit, None if that does not help."""
         start = self.objective.free.get()
         if not self.objective.balance():
             return None
-        loss = self.objective.loss()
         self.trials += 1
-        if float(loss.negloglik + loss.regularization) < here.value:
-            return self.objective.quadratic()
+        found = self.objective.quadratic()
+        if found.value < here.value:
+            return found
         self.objective.free.set(start)
         return None
 
@@ -236,7 +264,7 @@ class TrustRegion(Generic[ObjectiveT]):
         if not _is_finite(here):
             self.reason = "stuck: the loss, or its derivative, is not a finite number"
             return None
-        parabola = Parabola(here.gradient, here.curvature)
+        parabola = self._parabola(here)
         slope = float(here.gradient.norm())
         if parabola.newton is not None and parabola.newton.gain < self._tolerance:
             self.reason = (
@@ -247,30 +275,38 @@ class TrustRegion(Generic[ObjectiveT]):
         free = self.objective.free
         start = free.get()
         try:
-            step = self._trusted(here, parabola, start)
+            following = self._lower(here, parabola, start)
         except BaseException:
             free.set(start)
             raise
-        if step is None:
+        if following is None:
             free.set(start)
             return None
-        return self.objective.quadratic()
+        self._secant.learn(here, following, free.get() - start)
+        return following
 
-    def _trusted(
+    def _parabola(self, here: Quadratic) -> Parabola:
+        """Return the best parabola known here that has a minimum."""
+        if self._secant.is_used:
+            parabola = Parabola(here.gradient, here.curvature + self._secant.lacking)
+            if parabola.newton is not None:
+                return parabola
+        return Parabola(here.gradient, here.curvature)
+
+    def _lower(
         self, here: Quadratic, parabola: Parabola, start: Tensor
-    ) -> Step | None:
+    ) -> Quadratic | None:
         """Move the parameters by a step that lowers the objective, if there is one."""
         value = here.value
         step = parabola.within(self._radius)
         for _ in range(MOST_TRIALS):
             self.objective.free.set(start + step.change)
-            loss = self.objective.loss()
-            self.trials += 1
-            gained = value - float(loss.negloglik + loss.regularization)
+            reached, following = self._tried()
+            gained = value - reached
             gain = gained / step.gain if step.gain > 0 else 0.0
             self._adapt(gain, step)
             if gained > 0 and gain > LEAST_GAIN:
-                return step
+                return following or self.objective.quadratic()
             if step.gain < self._rounding * max(1.0, abs(value)):
                 self.reason = (
                     f"converged: no step lowers the loss, predicted decrease"
@@ -286,8 +322,18 @@ class TrustRegion(Generic[ObjectiveT]):
         )
         return None
 
+    def _tried(self) -> tuple[float, Quadratic | None]:
+        """Return the objective here, derivatives and all if it is likely to be kept."""
+        self.trials += 1
+        if self._is_sure:
+            found = self.objective.quadratic()
+            return found.value, found
+        loss = self.objective.loss()
+        return float(loss.negloglik + loss.regularization), None
+
     def _adapt(self, gain: float, step: Step) -> None:
         """Change the radius after a trial; a gain that is not a number is poor."""
+        self._is_sure = gain >= POOR_GAIN
         if not gain >= POOR_GAIN:
             self._radius = min(self._radius, step.length) / 4
         elif gain > GOOD_GAIN and step.length > 0.8 * self._radius:
