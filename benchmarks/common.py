@@ -18,8 +18,9 @@ from pyprobound import CountTable, MultiExperimentLoss, Optimizer, alphabets, la
 from pyprobound.loss import Loss
 from pyprobound.optimizer import ProgressEvent
 
-DATA = Path(__file__).parents[2] / "shared" / "data"
-"""Where the real tables lie beside the repository."""
+SHARED = os.environ.get("PYPROBOUND_SHARED", Path(__file__).parents[2] / "shared")
+DATA = Path(SHARED) / "data"
+"""Where the real tables lie: beside the repository, unless the environment says so."""
 
 DNA = alphabets.DNA()
 

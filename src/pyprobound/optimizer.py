@@ -35,8 +35,9 @@ from pyprobound._typing import FileLike
 from pyprobound.aggregate import Aggregate
 from pyprobound.base import Call, Spec, Step
 from pyprobound.fisher import TOLERANCE as FINE_TOLERANCE
+from pyprobound.fisher import choose_frame, grown_motifs
 from pyprobound.fit_state import StateFile
-from pyprobound.loss import BaseLoss, Loss, T
+from pyprobound.loss import BaseLoss, Loss, MultiExperimentLoss, T
 from pyprobound.procedure import Stage, format_plan, is_improved, make_plan
 from pyprobound.structure import (
     Snapshot,
@@ -459,18 +460,24 @@ class Optimizer(Generic[T]):
 
     def _goes_on(self, step: Step, level: GreedyLevel) -> bool:
         """Try a greedy step once; tell whether the loss falls by enough."""
-        if not self._resumption.is_resuming and not self._edits(step, level):
+        is_new = not self._resumption.is_resuming
+        if is_new and not self._edits(step, level):
             return False
         before = level.before
         assert before is not None
         try:
+            if is_new:
+                self._choose_frame(step)
             loss = float(self.train_until_convergence(checkpoint=io.BytesIO()))
         except BaseException:
             before.restore(self.model, self._all_tables)
             raise
         if not is_improved(level.best, loss, self.greedy_threshold):
             before.restore(self.model, self._all_tables)
-            self.print(f"\t\tundone: {loss:.7g} does not gain enough")
+            self.print(
+                f"\t\tundone: a gain of {level.best - loss:.2g}, and"
+                f" {self.greedy_threshold:.2g} is asked for"
+            )
             return False
         level.best = loss
         if loss < self._tally.bar:
@@ -491,9 +498,26 @@ class Optimizer(Generic[T]):
             return False
         if self._is_unchanged(before):
             self._tally.reason = "converged: the edit changes nothing"
+            self.print(f"\t\t{self.reason}")
             return False
         keep_contributions(expected)
         return True
+
+    def _choose_frame(self, step: Step) -> None:
+        """Let motifs that have grown lie a position to either side, if that is better.
+
+        Unequal growth is a minimum apart, to which steps do not lead.
+        """
+        grown = grown_motifs(step.calls)
+        tables: Sequence[object] = self.train_tables
+        if grown and goes_by_information(self.model, tables, self._epoch_settings):
+            assert isinstance(self.model, MultiExperimentLoss)
+            counts = [
+                table.to(self.device) for table in tables if isinstance(table, CountBatch)
+            ]
+            done = choose_frame(self.model, counts, grown)
+            self._tally.passes += done.passes
+            self.print(f"\t\t{done.text}")
 
     def _is_unchanged(self, before: Snapshot) -> bool:
         if flank_lengths(self._all_tables) != before.flanks:
@@ -601,13 +625,13 @@ class Optimizer(Generic[T]):
         self._place = Place(stage.title, number, text)
         self.print(f"\tStep {number}: {text}")
         best_loss = torch.tensor(level.best, dtype=torch.float64)
-        if step.greedy:
-            return float(self.greedy_search(step, best_loss))
-        if not self._resumption.is_resuming:
-            self.run_step(step)
-        # A new binding begins above the loss of the model without it.
-        bar = best_loss if maintain_loss and number > 0 else _NEVER
         with self._ending_within(is_last=number == len(stage.steps) - 1):
+            if step.greedy:
+                return float(self.greedy_search(step, best_loss))
+            if not self._resumption.is_resuming:
+                self.run_step(step)
+            # A new binding begins above the loss of the model without it.
+            bar = best_loss if maintain_loss and number > 0 else _NEVER
             return float(self.train_until_convergence(best_loss=bar))
 
 

@@ -6,8 +6,14 @@ import torch
 from pyprobound import alphabets, layers
 from pyprobound.aggregate import Aggregate
 from pyprobound.fisher import _starts as starts
-from pyprobound.fisher import choose_start, motifs_of_noise
-from tests.unit.fits import MOTIF, Fit, fit_of, reads_of
+from pyprobound.base import Call
+from pyprobound.fisher import (
+    choose_frame,
+    choose_start,
+    grown_motifs,
+    motifs_of_noise,
+)
+from tests.unit.fits import MOTIF, Fit, fit_of, reads_of, table_of
 
 DNA = alphabets.DNA()
 
@@ -83,9 +89,7 @@ def test_the_best_start_finds_the_motif_and_leaves_nothing_unfrozen() -> None:
     assert [p.requires_grad for p in fit.model.parameters()] == trained
     assert "120 probes" in start.text
     assert start.passes > 0
-    letters = fit.psams[0].get_filter(0).argmax(1).tolist()
-    found = ["".join("ACGT"[i] for i in strand) for strand in letters]
-    assert MOTIF in found
+    assert MOTIF in best_letters(fit.psams[0])
 
 
 def test_a_large_table_is_sampled_and_close_motifs_compared_on_all_of_it(
@@ -98,3 +102,55 @@ def test_a_large_table_is_sampled_and_close_motifs_compared_on_all_of_it(
     assert "40 probes" in start.text
     assert len(fit.table) == len(reads_of())
     assert fit.loss() < 0.62
+
+
+def planted(start: str) -> Fit:
+    """Return a model whose motif begins from given letters, '-' for nothing."""
+    fit = ready(layers.PSAM(len(start), DNA, name="a"))
+    psam = fit.psams[0]
+    for parameter in psam.betas.all_packed():
+        parameter.detach().zero_()
+    for position, letter in enumerate(start):
+        if letter != "-":
+            psam.betas[f"{position + 1}-{'ACGT'.index(letter)}"].detach().fill_(1.5)
+    return fit
+
+
+def best_letters(psam: layers.PSAM) -> list[str]:
+    """The best letters of either strand."""
+    letters = psam.get_filter(0).argmax(1).tolist()
+    return ["".join("ACGT"[i] for i in strand) for strand in letters]
+
+
+@pytest.mark.parametrize("start", ["-TGAC", "GACA-"])
+def test_a_motif_is_moved_to_the_frame_that_explains_more(start: str) -> None:
+    fit = planted(start)
+    done = choose_frame(fit.model, [table_of(reads_of(number=400))], fit.psams)
+    assert MOTIF in best_letters(fit.psams[0])
+    assert done.passes > 0
+
+
+def test_a_motif_in_the_best_frame_stays_as_it_was() -> None:
+    fit = planted(MOTIF)
+    assert best_letters(fit.psams[0])[0] == MOTIF
+    before = fit.psams[0].betas.flat().detach().clone()
+    done = choose_frame(fit.model, [fit.table], fit.psams)
+    assert torch.equal(fit.psams[0].betas.flat(), before)
+    assert done.text.startswith("stays where it is")
+
+
+def test_only_trained_motifs_that_grow_look_for_their_frame() -> None:
+    psam, mode = layers.PSAM(4, DNA, name="a"), layers.NonSpecific(DNA)
+    grow = Call(psam, "update_footprint", {"left_shift": 1, "right_shift": 1})
+    shift = Call(psam, "update_footprint", {"left_shift": 1, "right_shift": -1})
+    letters = Call(psam, "unfreeze", {"parameter": "monomer"})
+    assert grown_motifs([shift, letters, Call(mode, "freeze", {})]) == []
+    assert grown_motifs([shift, grow]) == [psam]
+    psam.freeze()
+    assert grown_motifs([grow]) == []
+
+
+def test_fits_that_are_cut_short_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(starts, "MOST_STEPS", 2)
+    fit = ready(layers.PSAM(len(MOTIF), DNA, name="a"))
+    assert "ended after 2 steps" in choose_start(fit.model, [fit.table]).text

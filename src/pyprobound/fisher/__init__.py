@@ -9,7 +9,12 @@ from pyprobound.fisher._fit import MOST_PARAMETERS, has_information, trust_regio
 from pyprobound.fisher._linear import LinearMap
 from pyprobound.fisher._objective import CountObjective, Moments, Quadratic
 from pyprobound.fisher._parameters import FreeParameters
-from pyprobound.fisher._starts import choose_start, motifs_of_noise
+from pyprobound.fisher._starts import (
+    choose_frame,
+    choose_start,
+    grown_motifs,
+    motifs_of_noise,
+)
 from pyprobound.fisher._trust_region import TOLERANCE, TrustRegion
 
 __all__ = [
@@ -21,9 +26,11 @@ __all__ = [
     "Moments",
     "Quadratic",
     "TrustRegion",
+    "choose_frame",
     "choose_start",
     "columns_of",
     "derivatives_of",
+    "grown_motifs",
     "has_information",
     "motifs_of_noise",
     "trust_region_of",

@@ -106,6 +106,11 @@ class CountObjective:
         ]
 
     @property
+    def n_probes(self) -> int:
+        """The probes of all tables."""
+        return sum(table.n_probes for table in self._tables)
+
+    @property
     def n_single_columns(self) -> int:
         """The free parameters that are differentiated one at a time, by autograd."""
         return sum(table.n_single_columns for table in self._tables)
@@ -263,6 +268,11 @@ class _Table:
             derivatives_of(binding, free, self._seqs)
             for binding in self._selection.bindings
         ]
+
+    @property
+    def n_probes(self) -> int:
+        """The probes of the table."""
+        return len(self._seqs)
 
     @property
     def n_single_columns(self) -> int:

@@ -3,9 +3,11 @@
 From small random betas the first steps follow the data, not the noise, and mostly lead
 to one motif; a few more starts, and the motif moved by a position, guard against the
 others. Each start is fitted to some thousand probes, and the best goes on with all.
+
+A motif that has grown is moved by a position in the same way.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -15,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from pyprobound.aggregate import Contribution
+from pyprobound.base import Call
 from pyprobound.fisher._objective import CountObjective
 from pyprobound.fisher._trust_region import TrustRegion
 from pyprobound.layers.psam import PSAM
@@ -63,6 +66,18 @@ class Start:
     passes: float
 
 
+def grown_motifs(calls: Iterable[Call]) -> list[PSAM]:
+    """Return the PSAMs whose footprints an edit makes longer, if they are trained."""
+    return [
+        call.cmpt
+        for call in calls
+        if isinstance(call.cmpt, PSAM)
+        and call.fun == "update_footprint"
+        and call.kwargs.get("left_shift", 0) + call.kwargs.get("right_shift", 0) > 0
+        and call.cmpt.betas.packed(0).requires_grad
+    ]
+
+
 def choose_start(model: MultiExperimentLoss, batches: Sequence[CountBatch]) -> Start:
     """Move motifs that are noise to the best of several starts.
 
@@ -77,31 +92,68 @@ def choose_start(model: MultiExperimentLoss, batches: Sequence[CountBatch]) -> S
         What was done.
     """
     motifs = motifs_of_noise(model)
-    sample = [_sampled(batch) for batch in batches]
     with _activities_trained(model):
-        search = _Search(CountObjective(model, sample), motifs, MOST_STEPS)
+        rough, whole = _searches(model, batches, motifs)
         small, drawn, again = _draws(motifs)
-        search.try_all([small, drawn])
-        if len(search.candidates()) > 1:  # they do not agree
-            search.try_all([again], afresh=True)
-        for psam in motifs:
-            for by in (1, -1):
-                for _ in range(MOST_SHIFTS):
-                    if not search.try_all([partial(psam.slide, by)]):
-                        break
-        chosen = search
-        if any(a is not b for a, b in zip(sample, batches, strict=True)):
-            # The sample cannot tell motifs apart that are worth nearly the same.
-            chosen = _Search(CountObjective(model, batches), motifs, FEW_STEPS)
-            chosen.compare(search.candidates())
-        chosen.finish()
-    sizes = [[batch.batchlen() for batch in each] for each in (sample, batches)]
-    part = sum(sizes[0]) / sum(sizes[1])
-    passes = search.passes * part + (chosen.passes if chosen is not search else 0)
-    return Start(
-        f"best of {search.tried} starts on {sum(sizes[0])} probes: {search.best:.7g}",
-        passes,
-    )
+        rough.try_all([small, drawn])
+        if len(rough.candidates()) > 1:  # they do not agree
+            rough.try_all([again], afresh=True)
+        rough.slide(MOST_SHIFTS)
+        return _settled(rough, whole)
+
+
+def choose_frame(
+    model: MultiExperimentLoss, batches: Sequence[CountBatch], motifs: Sequence[PSAM]
+) -> Start:
+    """Move motifs whose footprint has changed a position to either side, if that helps.
+
+    A footprint that has grown by one position on both sides may be better off with two
+    on one side: to the fit these are minima apart.
+
+    Args:
+        model: The loss.
+        batches: A table for each of its experiments.
+        motifs: The motifs, all of which are trained.
+
+    Returns:
+        What was done.
+    """
+    with _activities_trained(model):
+        rough, whole = _searches(model, batches, motifs)
+        rough.try_all([lambda: True])
+        if rough.slide(1):
+            return _settled(rough, whole)
+        rough.go_back()
+        passes = rough.passes * rough.probes / whole.probes
+        return Start(f"stays where it is, of {rough.tried} frames", passes)
+
+
+def _searches(
+    model: MultiExperimentLoss,
+    batches: Sequence[CountBatch],
+    motifs: Sequence[PSAM],
+) -> tuple["_Search", "_Search"]:
+    """Return a search on a sample and one on all, which is the same if they are few."""
+    sample = [_sampled(batch) for batch in batches]
+    rough = _Search(CountObjective(model, sample), motifs, MOST_STEPS)
+    if all(a is b for a, b in zip(sample, batches, strict=True)):
+        return rough, rough
+    whole = CountObjective(model, batches)
+    return rough, _Search(whole, motifs, FEW_STEPS)
+
+
+def _settled(rough: "_Search", whole: "_Search") -> Start:
+    """Go to the best point of all.
+
+    The sample cannot tell motifs apart that are worth nearly the same.
+    """
+    text = f"best of {rough.tried} starts on {rough.probes} probes: {rough.best:.7g}"
+    passes = float(rough.passes)
+    if whole is not rough:
+        whole.compare(rough.candidates())
+        passes = rough.passes * rough.probes / whole.probes + whole.passes
+    whole.finish()
+    return Start(text + rough.unfinished, passes)
 
 
 @contextmanager
@@ -170,19 +222,52 @@ class _Search:
     """Short fits of one objective, and the best point so far."""
 
     def __init__(
-        self, objective: CountObjective, motifs: Sequence[PSAM], most_steps: int
+        self,
+        objective: CountObjective,
+        motifs: Sequence[PSAM],
+        most_steps: int,
     ) -> None:
         self._objective, self._most_steps = objective, most_steps
         self._motifs = motifs
         self._start = self._point = objective.free.get()
         self._found: list[_Fit] = []
+        self._n_unfinished = 0
         self.best = float("inf")
         self.tried = 0
+
+    @property
+    def probes(self) -> int:
+        """How many probes the fits go through."""
+        return self._objective.n_probes
 
     @property
     def passes(self) -> int:
         """How often the probes have been gone through."""
         return self._objective.passes
+
+    @property
+    def unfinished(self) -> str:
+        """What is to be said about fits that were cut short."""
+        if not self._n_unfinished:
+            return ""
+        return f" ({self._n_unfinished} of them ended after {self._most_steps} steps)"
+
+    def slide(self, most: int) -> bool:
+        """Move the motifs of the best point by a position, as long as that is better.
+
+        Args:
+            most: How often to either side.
+
+        Returns:
+            Whether any other place is better.
+        """
+        before = self.best
+        for psam in self._motifs:
+            for by in (1, -1):
+                for _ in range(most):
+                    if not self.try_all([partial(psam.slide, by)]):
+                        break
+        return self.best < before
 
     def try_all(
         self, ways: Sequence[Callable[[], bool]], *, afresh: bool = False
@@ -218,6 +303,7 @@ class _Search:
         region = TrustRegion(self._objective, tolerance=ROUGH)
         for _ in islice(region.iterate(), self._most_steps):
             pass
+        self._n_unfinished += not region.reason
         value = region.promise
         point = self._objective.free.get()
         letters = [psam.get_filter(0).detach() for psam in self._motifs]
@@ -233,6 +319,10 @@ class _Search:
             if is_new and fit.value < self.best + CLOSE:
                 kept.append(fit)
         return [fit.point for fit in kept[:MOST_CANDIDATES]] or [self._point]
+
+    def go_back(self) -> None:
+        """Go to where the search began."""
+        self._objective.free.set(self._start)
 
     def finish(self) -> None:
         """Go to the best point; to where it began if there is none."""
