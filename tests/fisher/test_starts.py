@@ -5,8 +5,8 @@ import torch
 
 from pyprobound import alphabets, layers
 from pyprobound.aggregate import Aggregate
-from pyprobound.fisher import _starts as starts
 from pyprobound.base import Call
+from pyprobound.fisher import _starts as starts
 from pyprobound.fisher import (
     choose_frame,
     choose_start,
