@@ -48,7 +48,7 @@ from pyprobound.structure import (
     keep_contributions,
     set_flank_lengths,
 )
-from pyprobound.table import MultitaskLoader, Table
+from pyprobound.table import CountBatch, MultitaskLoader, Table
 
 __all__ = ["Optimizer", "ProgressEvent"]
 
