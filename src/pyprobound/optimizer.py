@@ -513,7 +513,9 @@ class Optimizer(Generic[T]):
         if grown and goes_by_information(self.model, tables, self._epoch_settings):
             assert isinstance(self.model, MultiExperimentLoss)
             counts = [
-                table.to(self.device) for table in tables if isinstance(table, CountBatch)
+                table.to(self.device)
+                for table in tables
+                if isinstance(table, CountBatch)
             ]
             done = choose_frame(self.model, counts, grown)
             self._tally.passes += done.passes
