@@ -11,7 +11,6 @@ table of 20 million probes take minutes: they are run if asked for.
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -41,17 +40,14 @@ REAL = {"table_load", "bcd_fit"}
 """Scripts that read the real tables."""
 
 
-def run(name: str, arguments: list[str], backend: str | None = None) -> object:
+def run(name: str, arguments: list[str]) -> object:
     """Run a script and return the numbers that it wrote."""
-    print(f"\n== {name} {' '.join(arguments)} {backend or ''}", flush=True)
-    environment = dict(os.environ)
-    if backend is not None:
-        environment["PYPROBOUND_BACKEND"] = backend
+    print(f"\n== {name} {' '.join(arguments)}", flush=True)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "found.json"
         script = str(HERE / f"{name}.py")
         command = [sys.executable, script, *arguments, "--json", str(path)]
-        subprocess.run(command, check=True, env=environment)
+        subprocess.run(command, check=True)
         return json.loads(path.read_text())
 
 

@@ -342,10 +342,15 @@ def main() -> None:
             for engine in ENGINES if options.lbfgs else ["fisher"]:
                 rows.append(run_apart(name, engine, seed, options.backend))
                 print(rows[-1], flush=True)
-    if options.json is not None:
-        options.json.parent.mkdir(parents=True, exist_ok=True)
+                write(options.json, rows)
+
+
+def write(path: Path | None, rows: Sequence[Row]) -> None:
+    """Write the rows so far, if a path is given."""
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
         found = {"machine": machine(), "fits": [asdict(row) for row in rows]}
-        options.json.write_text(json.dumps(found, indent=1) + "\n")
+        path.write_text(json.dumps(found, indent=1) + "\n")
 
 
 if __name__ == "__main__":
