@@ -34,6 +34,7 @@ from pyprobound._resumption import Resumption, model_as_text, tables_as_text
 from pyprobound._typing import FileLike
 from pyprobound.aggregate import Aggregate
 from pyprobound.base import Call, Spec, Step
+from pyprobound.errors import PyProBoundError
 from pyprobound.fisher import TOLERANCE as FINE_TOLERANCE
 from pyprobound.fit_state import StateFile
 from pyprobound.loss import BaseLoss, Loss, T
