@@ -443,7 +443,8 @@ class Optimizer(Generic[T]):
         """Repeat a step as long as the loss falls by more than greedy_threshold.
 
         The expected contributions are kept constant across the edit. A step that is
-        refused, or that does not gain enough, is undone exactly.
+        refused, or that does not gain enough, is undone exactly. A footprint is shifted
+        at most by its own length: a fit that does not converge gains with every shift.
 
         Args:
             step: The step.
