@@ -412,6 +412,9 @@ class Optimizer(Generic[T]):
 
         Returns:
             The best loss.
+
+        Raises:
+            PyProBoundError: No loss is finite; the message names the cause.
         """
         start = SimultaneousLevel(best=float(best_loss))
         with self._resumption.level(start) as level:
@@ -535,6 +538,9 @@ class Optimizer(Generic[T]):
 
         Returns:
             The best loss of the last binding.
+
+        Raises:
+            PyProBoundError: No loss is finite; the message names the cause.
         """
         stages = make_plan(self.model, order) if plan is None else list(plan)
         what = f"{format_plan(stages)}\nmaintain_loss={maintain_loss}"

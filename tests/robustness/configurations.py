@@ -371,7 +371,7 @@ class Drawing:
             dilute_regularization=self.rarely("dilute"),
             exclude_regularization=self.pick("exclude", (), (), ("depth",), ("e",)),
             equalize_contribution=self.rarely("equalize"),
-            max_split=self.pick("max_split", None, None, 3),
+            max_split=self.pick("max_split", None, None, 8),
         )
 
     def start(self, model: MultiExperimentLoss) -> bool:
