@@ -1,10 +1,10 @@
 """Fits that leave the finite numbers: noticing them, and telling the user why."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from pyprobound._numerics import NEG_INF
 from pyprobound.base import Component
@@ -15,14 +15,13 @@ from pyprobound.table import Batch, CountBatch
 AT_ONCE = 65_536  # probes scored at once
 
 
-def n_finite(model: nn.Module) -> int:
-    """Return how many entries of a model's parameters are finite.
+def n_finite(parameters: Iterable[Tensor]) -> int:
+    """Return how many entries of parameters are finite.
 
     Those that are not count neither for the model nor for its penalty: a parameter that
     a step throws out of the finite numbers would be rid of both.
     """
-    counts = [parameter.detach().isfinite().sum() for parameter in model.parameters()]
-    return int(torch.stack(counts).sum()) if counts else 0
+    return sum(int(each.detach().isfinite().sum()) for each in parameters)
 
 
 def why_not_finite(model: BaseLoss[Batch], tables: Sequence[Batch]) -> str:

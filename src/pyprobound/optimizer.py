@@ -20,6 +20,7 @@ from torch.utils.data import Sampler
 
 from pyprobound._descent import goes_by_information
 from pyprobound._epochs import Epochs, EpochSettings
+from pyprobound._finite import why_not_finite
 from pyprobound._levels import (
     FitLevel,
     GreedyLevel,
@@ -37,6 +38,7 @@ from pyprobound.base import Call, Spec, Step
 from pyprobound.errors import PyProBoundError
 from pyprobound.fisher import TOLERANCE as FINE_TOLERANCE
 from pyprobound.fit_state import StateFile
+from pyprobound.layers.psam import PSAM
 from pyprobound.loss import BaseLoss, Loss, T
 from pyprobound.procedure import Stage, format_plan, is_improved, make_plan
 from pyprobound.structure import (
@@ -48,7 +50,7 @@ from pyprobound.structure import (
     keep_contributions,
     set_flank_lengths,
 )
-from pyprobound.table import MultitaskLoader, Table
+from pyprobound.table import Batch, MultitaskLoader, Table
 
 __all__ = ["Optimizer", "ProgressEvent"]
 
@@ -423,7 +425,15 @@ class Optimizer(Generic[T]):
                     self._let_all_in()
                 self._place = Place(call=f"{self.model}.unfreeze(parameter=all)")
                 level.best = float(self.train_until_convergence(best_loss=best_loss))
-            return torch.tensor(level.best, dtype=torch.float64)
+            return self._checked(level.best)
+
+    def _checked(self, loss: float) -> Tensor:
+        """Return the loss of a whole procedure, which is finite."""
+        if not math.isfinite(loss):
+            tables = cast("list[Batch]", self._all_tables)
+            reason = why_not_finite(cast("BaseLoss[Batch]", self.model), tables)
+            raise PyProBoundError(f"no fit has a finite loss: {reason}")
+        return torch.tensor(loss, dtype=torch.float64)
 
     def _let_all_in(self) -> None:
         for module in list(self.model.modules()):
@@ -478,11 +488,12 @@ class Optimizer(Generic[T]):
             self.print(f"\t\tundone: {loss:.7g} does not gain enough")
             return False
         level.best = loss
+        level.accepted += 1
         if loss < self._tally.bar:
             self.save(self.checkpoint)
             self._tally.bar_is_beaten = True
         self.print(f"\t\taccepted: {loss:.7g}")
-        return True
+        return level.accepted < _most_repeats(step)
 
     def _edits(self, step: Step, level: GreedyLevel) -> bool:
         """Make the edit of a greedy step; tell whether there is anything to fit."""
@@ -550,9 +561,11 @@ class Optimizer(Generic[T]):
                 is_last = level.stage == len(stages) - 1
                 with self._guarding(level), self._ending_within(is_last=is_last):
                     best_loss = self.run_stage(stage, maintain_loss=maintain_loss)
+                    if math.isfinite(level.best):  # the model without it is to be kept
+                        self._checked(float(best_loss))
                 self.save(self.checkpoint)
                 level.stage, level.best = level.stage + 1, float(best_loss)
-            return torch.tensor(level.best, dtype=torch.float64)
+            return self._checked(level.best)
 
     @contextlib.contextmanager
     def _ending_within(self, *, is_last: bool) -> Iterator[None]:
@@ -617,6 +630,17 @@ class Optimizer(Generic[T]):
         bar = best_loss if maintain_loss and number > 0 else _NEVER
         with self._ending_within(is_last=number == len(stage.steps) - 1):
             return float(self.train_until_convergence(best_loss=bar))
+
+
+def _most_repeats(step: Step) -> int:
+    """Return how often a greedy step may be accepted; what grows ends by itself."""
+    sizes = [
+        call.cmpt.kernel_size
+        for call in step.calls
+        if isinstance(call.cmpt, PSAM)
+        and call.kwargs.get("left_shift", 0) + call.kwargs.get("right_shift", 0) == 0
+    ]
+    return max(sizes, default=sys.maxsize)
 
 
 def _text_of(step: Step) -> str:

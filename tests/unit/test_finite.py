@@ -58,7 +58,7 @@ def test_a_parameter_thrown_out_of_the_finite_numbers_is_no_improvement(
     found = optimizer.train_simultaneous()
     assert optimizer.reason.startswith("stuck: the loss, or a parameter, is not")
     assert float(found) <= float(start.negloglik + start.regularization)
-    assert n_finite(model) == sum(p.numel() for p in model.parameters())
+    assert n_finite(model.parameters()) == sum(p.numel() for p in model.parameters())
 
 
 @pytest.mark.parametrize("sequential", [True, False])
