@@ -239,7 +239,7 @@ def bounded(total: Tensor, parameters: Iterable[Tensor]) -> Tensor:
     squares of such numbers, which are infinite, and ends at NaN instead of turning
     back.
     """
-    gradients = [p.grad for p in parameters if p.grad is not None]
+    gradients = [p.grad for p in parameters if p.grad is not None and p.numel()]
     numbers = torch.stack([total, *(g.abs().amax().to(total) for g in gradients)])
     if bool((numbers.abs() < CEILING).all()):
         return total

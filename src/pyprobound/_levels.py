@@ -79,11 +79,13 @@ class GreedyLevel(Level):
 
     Attributes:
         before: The model as it was before the last repetition.
+        accepted: Repetitions that gained enough.
     """
 
     call = "greedy_search"
 
     before: Snapshot | None = None
+    accepted: int = 0
 
 
 @dataclass

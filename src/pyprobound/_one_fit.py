@@ -9,6 +9,7 @@ import torch
 
 from pyprobound._descent import Descent
 from pyprobound._epochs import Epochs
+from pyprobound._finite import n_finite
 from pyprobound._levels import FitLevel
 from pyprobound._resumption import Resumption
 from pyprobound.loss import BaseLoss, Loss, T
@@ -122,7 +123,11 @@ class OneFit(Generic[T]):
         level.epoch += 1
         level.last = level.current
         level.current = float(loss.negloglik + loss.regularization)
-        value = level.current if val is None else val
+        if self._is_diverged(level):
+            level.current = math.nan
+        # Held-out probes judge models that can be: of a finite objective.
+        judges = val is not None and math.isfinite(level.current)
+        value = val if val is not None and judges else level.current
         improved = value < level.best
         if improved:
             level.best, level.waited = value, 0
@@ -132,13 +137,23 @@ class OneFit(Generic[T]):
             level.waited += 1
         self._told.epoch(level.epoch, loss, val, improved)
 
+    def _is_diverged(self, level: FitLevel) -> bool:
+        """Tell whether a parameter has left the finite numbers."""
+        assert level.kept is not None
+        names = [name for name, _ in self._model.named_parameters()]
+        before = n_finite(level.kept.state[name] for name in names)
+        return n_finite(self._model.parameters()) < before
+
     def _end(self, level: FitLevel) -> str:
         """Return why the fit has ended, in words; nothing while it goes on."""
         gain = level.last - level.current
         if not any(p.requires_grad for p in self._model.parameters()):
             return "converged: nothing to train"
         if math.isnan(level.current):
-            return "stuck: the loss is not a number; the best model is kept"
+            return (
+                "stuck: the loss, or a parameter, is not a number; the best model is"
+                " kept"
+            )
         if level.waited >= self._limits.patience:
             return f"converged: no improvement in {level.waited} epochs"
         if level.epoch > 0 and self._is_line_search and abs(gain) < TOLERANCE:

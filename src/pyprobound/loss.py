@@ -491,7 +491,7 @@ def _total_reads(experiment: Experiment) -> float:
     total = float(experiment.counts_per_round.sum())
     if total == 0:
         msg = f"{experiment} has no read; a pseudocount is per read, so set it to 0"
-        raise ValueError(msg)
+        raise PyProBoundError(msg)
     return total
 
 

@@ -20,6 +20,7 @@ from torch.utils.data import Sampler
 
 from pyprobound._descent import goes_by_information
 from pyprobound._epochs import Epochs, EpochSettings
+from pyprobound._finite import why_not_finite
 from pyprobound._levels import (
     FitLevel,
     GreedyLevel,
@@ -34,9 +35,11 @@ from pyprobound._resumption import Resumption, model_as_text, tables_as_text
 from pyprobound._typing import FileLike
 from pyprobound.aggregate import Aggregate
 from pyprobound.base import Call, Spec, Step
+from pyprobound.errors import PyProBoundError
 from pyprobound.fisher import TOLERANCE as FINE_TOLERANCE
 from pyprobound.fisher import choose_frame, grown_motifs
 from pyprobound.fit_state import StateFile
+from pyprobound.layers.psam import PSAM
 from pyprobound.loss import BaseLoss, Loss, MultiExperimentLoss, T
 from pyprobound.procedure import Stage, format_plan, is_improved, make_plan
 from pyprobound.structure import (
@@ -48,7 +51,7 @@ from pyprobound.structure import (
     keep_contributions,
     set_flank_lengths,
 )
-from pyprobound.table import CountBatch, MultitaskLoader, Table
+from pyprobound.table import Batch, CountBatch, MultitaskLoader, Table
 
 __all__ = ["Optimizer", "ProgressEvent"]
 
@@ -412,6 +415,9 @@ class Optimizer(Generic[T]):
 
         Returns:
             The best loss.
+
+        Raises:
+            PyProBoundError: No loss is finite; the message names the cause.
         """
         start = SimultaneousLevel(best=float(best_loss))
         with self._resumption.level(start) as level:
@@ -420,7 +426,15 @@ class Optimizer(Generic[T]):
                     self._let_all_in()
                 self._place = Place(call=f"{self.model}.unfreeze(parameter=all)")
                 level.best = float(self.train_until_convergence(best_loss=best_loss))
-            return torch.tensor(level.best, dtype=torch.float64)
+            return self._checked(level.best)
+
+    def _checked(self, loss: float) -> Tensor:
+        """Return the loss of a whole procedure, which is finite."""
+        if not math.isfinite(loss):
+            tables = cast("list[Batch]", self._all_tables)
+            reason = why_not_finite(cast("BaseLoss[Batch]", self.model), tables)
+            raise PyProBoundError(f"no fit has a finite loss: {reason}")
+        return torch.tensor(loss, dtype=torch.float64)
 
     def _let_all_in(self) -> None:
         for module in list(self.model.modules()):
@@ -443,7 +457,8 @@ class Optimizer(Generic[T]):
         """Repeat a step as long as the loss falls by more than greedy_threshold.
 
         The expected contributions are kept constant across the edit. A step that is
-        refused, or that does not gain enough, is undone exactly.
+        refused, or that does not gain enough, is undone exactly. A footprint is shifted
+        at most by its own length: a fit that does not converge gains with every shift.
 
         Args:
             step: The step.
@@ -480,11 +495,12 @@ class Optimizer(Generic[T]):
             )
             return False
         level.best = loss
+        level.accepted += 1
         if loss < self._tally.bar:
             self.save(self.checkpoint)
             self._tally.bar_is_beaten = True
         self.print(f"\t\taccepted: {loss:.7g}")
-        return True
+        return level.accepted < _most_repeats(step)
 
     def _edits(self, step: Step, level: GreedyLevel) -> bool:
         """Make the edit of a greedy step; tell whether there is anything to fit."""
@@ -559,6 +575,9 @@ class Optimizer(Generic[T]):
 
         Returns:
             The best loss of the last binding.
+
+        Raises:
+            PyProBoundError: No loss is finite; the message names the cause.
         """
         stages = make_plan(self.model, order) if plan is None else list(plan)
         what = f"{format_plan(stages)}\nmaintain_loss={maintain_loss}"
@@ -568,9 +587,11 @@ class Optimizer(Generic[T]):
                 is_last = level.stage == len(stages) - 1
                 with self._guarding(level), self._ending_within(is_last=is_last):
                     best_loss = self.run_stage(stage, maintain_loss=maintain_loss)
+                    if math.isfinite(level.best):  # the model without it is to be kept
+                        self._checked(float(best_loss))
                 self.save(self.checkpoint)
                 level.stage, level.best = level.stage + 1, float(best_loss)
-            return torch.tensor(level.best, dtype=torch.float64)
+            return self._checked(level.best)
 
     @contextlib.contextmanager
     def _ending_within(self, *, is_last: bool) -> Iterator[None]:
@@ -635,6 +656,17 @@ class Optimizer(Generic[T]):
             # A new binding begins above the loss of the model without it.
             bar = best_loss if maintain_loss and number > 0 else _NEVER
             return float(self.train_until_convergence(best_loss=bar))
+
+
+def _most_repeats(step: Step) -> int:
+    """Return how often a greedy step may be accepted; what grows ends by itself."""
+    sizes = [
+        call.cmpt.kernel_size
+        for call in step.calls
+        if isinstance(call.cmpt, PSAM)
+        and call.kwargs.get("left_shift", 0) + call.kwargs.get("right_shift", 0) == 0
+    ]
+    return max(sizes, default=sys.maxsize)
 
 
 def _text_of(step: Step) -> str:

@@ -470,3 +470,16 @@ def test_consensus_is_capital_where_strong_and_a_dot_where_weak() -> None:
     ]
     energies = [list(row) for row in zip(*columns, strict=True)]
     assert consensus(energies, DNA()) == "A.cRr"
+
+
+def test_a_fit_without_a_finite_loss_is_an_error(
+    command: Command, experiment: Path
+) -> None:
+    betas = 'betas = { "1-0" = -900.0 }\n'
+    (experiment / "fit.toml").write_text(MINIMAL + betas)
+    done = command("fit", "fit.toml", "-o", "run", "--quiet")
+    assert done.code == 2
+    (line,) = done.err.splitlines()
+    assert line.startswith("error: no fit has a finite loss: the penalty of ")
+    assert line.endswith("start from smaller values, or raise exponential_bound")
+    assert not (experiment / "run" / "result.json").exists()

@@ -17,6 +17,7 @@ from pyprobound import (
     layers,
     rounds,
 )
+from pyprobound.uncertainty import Uncertainty
 from tests.recovery.simulated import (
     DNA,
     correlation,
@@ -90,7 +91,9 @@ def test_a_dimer_comes_back_with_its_spacing(seed: int, tmp_path: Path) -> None:
     table = CountTable(drawn, DNA)
     torch.manual_seed(seed)
     found = Model.of(table, table.counts_per_round)
-    fitted(MultiExperimentLoss([found.experiment]), table, tmp_path)
+    # Without a penalty, so that only the noise of the reads is in the way.
+    model = MultiExperimentLoss([found.experiment], lambda_l2=0)
+    fitted(model, table, tmp_path)
 
     first, turned_a = either_strand(energies_of(found.first), FIRST)
     second, turned_b = either_strand(energies_of(found.second), SECOND)
@@ -98,22 +101,31 @@ def test_a_dimer_comes_back_with_its_spacing(seed: int, tmp_path: Path) -> None:
     assert (second - SECOND).abs().max() < 0.1
 
     # A motif found on its other strand swaps the strands; windows keep their places.
-    omega = found.dimer.get_log_spacing().detach()
     turned = [axis for axis, is_so in enumerate((turned_a, turned_b)) if is_so]
-    omega = omega.flip(turned)
     expected = true.dimer.get_log_spacing().detach()
+    omega = found.dimer.get_log_spacing().detach().flip(turned)
     possible = expected.isfinite()
     assert torch.equal(omega.isfinite(), possible)
-    # Its mean trades against the dimer's activity.
-    profile = omega[possible] - omega[possible].mean()
-    true_profile = expected[possible] - expected[possible].mean()
-    assert correlation(profile, true_profile) > 0.99
-    assert (profile - true_profile).abs().max() < 0.5
     for row, (_, offset) in enumerate(PEAKS):
         assert omega[row, 0].argmax() == offset + found.dimer.mode_a.n_windows - 1
 
+    # Its mean trades against the dimer's activity.
+    def profile_of(model: Model, turned: list[int]) -> Tensor:
+        values = model.dimer.get_log_spacing().flip(turned)[:, 0][possible[:, 0]]
+        return values - values.mean()
+
+    uncertainty = Uncertainty(model, [table], widen=False)
+    profile = uncertainty.of(lambda: profile_of(found, turned))
+    true_profile = profile_of(true, []).detach()
+    assert correlation(profile.value, true_profile) > 0.99
+    assert profile.error.max() < 0.2
+    deviations = (profile.value - true_profile) / profile.error
+    assert deviations.abs().max() < 4
+    # The mean of 20 squares, nearly independent: beyond 2.5 once in thousands.
+    assert 0.2 < deviations.square().mean() < 2.5
+
     with torch.no_grad():
         scores = [
-            model.selected.aggregate(table.seqs).double() for model in (true, found)
+            each.selected.aggregate(table.seqs).double() for each in (true, found)
         ]
     assert correlation(scores[0], scores[1]) > 0.999

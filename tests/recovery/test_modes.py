@@ -17,6 +17,7 @@ from pyprobound import (
     rounds,
 )
 from pyprobound.loss import Loss
+from pyprobound.uncertainty import Uncertainty
 from tests.recovery.simulated import (
     DNA,
     correlation,
@@ -182,7 +183,9 @@ def test_bound_and_unbound_reads_give_absolute_dissociation_constants(
     drawn = simulated(truth, whole, [400_000] * 3, seed=4)
     table = CountTable(drawn, DNA)
     _, experiment = kd_seq(table, table.counts_per_round)
-    fitted(MultiExperimentLoss([experiment]), table, tmp_path)
+    # Without a penalty, so that only the noise of the reads is in the way.
+    model = MultiExperimentLoss([experiment], lambda_l2=0)
+    fitted(model, table, tmp_path)
     found = experiment.free_protein(0, 1, 2)
     assert found == pytest.approx(free, rel=0.02)
     expected = dissociation_constants(truth, table.seqs, free)
@@ -190,6 +193,38 @@ def test_bound_and_unbound_reads_give_absolute_dissociation_constants(
     best = expected < expected.quantile(0.5)
     assert (constants - expected)[best].abs().max() < 0.15
     assert (constants - expected).mean().abs() < 0.02
+    check_intervals(model, table, math.log(free), expected)
+
+
+def check_intervals(
+    model: MultiExperimentLoss, table: CountTable, log_free: float, expected: Tensor
+) -> None:
+    """Check that log [P]_F and log K_D of single probes are as uncertain as is said."""
+    (experiment,) = model.components()
+    assert isinstance(experiment, Experiment)
+    _, bound, _ = experiment.components()
+    places = expected.argsort()[:: len(expected) // 16]  # from the best to the worst
+
+    def values() -> Tensor:
+        # The reads that the model expects, which at the optimum are those observed:
+        # they scatter together with the depths.
+        reads = table.target.sum(1).double() @ experiment(table.seqs).exp()
+        depths = torch.stack([each.log_depth for each in experiment.components()])
+        log_shares = reads.log() - depths
+        log_found = (20 - 10 * (log_shares[1] - log_shares[0]).exp()).log()
+        constants = log_found - bound.log_aggregate(table.seqs[places])
+        return torch.cat([log_found[None], constants])
+
+    found = Uncertainty(model, [table], widen=False).of(values)
+    assert found.value[0].exp().item() == pytest.approx(
+        experiment.free_protein(0, 1, 2), rel=1e-5
+    )
+    assert found.error.max() < 0.1
+    true = torch.cat([torch.tensor([log_free]).double(), expected[places]])
+    deviations = (found.value - true) / found.error
+    assert deviations.abs().max() < 4
+    # Few of the squares are independent: a mean beyond 5 once in thousands.
+    assert deviations.square().mean() < 5
 
 
 def test_intensities_of_a_microarray_give_the_motif(tmp_path: Path) -> None:

@@ -286,6 +286,28 @@ def test_a_model_without_anything_to_train_is_scored_once(tmp_path: Path) -> Non
     assert len(fit.events) == 1
 
 
+def test_a_fit_that_never_converges_does_not_shift_a_footprint_for_ever(
+    tmp_path: Path,
+) -> None:
+    psam = layers.PSAM(5, DNA, name="a")
+    fit = fit_of(psam)
+    fit.model.unfreeze()
+    optimizer = fit.optimizer(
+        tmp_path,
+        epochs=1,
+        greedy_threshold=0,
+        optimizer=torch.optim.SGD,
+        optim_args={"lr": 1e-3},
+    )
+    with torch.no_grad():  # nothing is lost by a shift, something gained by an epoch
+        psam.shrink(1e-4)
+        for part in fit.selected.aggregate.components():
+            part.log_activity.fill_(0)
+    shift = Call(psam, "update_footprint", {"left_shift": 1, "right_shift": -1})
+    optimizer.greedy_search(Step([shift], greedy=True))
+    assert (tmp_path / "fit.log").read_text().count("accepted") == psam.kernel_size
+
+
 def test_a_refused_greedy_step_says_why(tmp_path: Path) -> None:
     fit = fit_of(layers.PSAM(5, DNA, name="a", max_kernel_size=5))
     optimizer = fit.optimizer(tmp_path)

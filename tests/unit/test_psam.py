@@ -112,3 +112,13 @@ def test_frozen_positions_are_the_keys_of_their_classes() -> None:
     slope = psam.betas.packed(0).grad
     assert slope is not None
     assert slope.tolist() == [[2.0] * 4 + [0.0] * 4 + [2.0] * 4]
+
+
+def test_classes_of_pairs_that_were_listed_before_are_no_noise() -> None:
+    # Two apart, this palindrome has no class of pairs that is not there one apart.
+    psam = PSAM(4, DNA, symmetry=[1, 2, -2, -1], pairwise_distance=2)
+    assert [packed.numel() for packed in psam.betas.all_packed()][-1] == 0
+    assert psam.is_noise
+    with torch.no_grad():
+        psam.betas["1-2-3"].fill_(5.0)
+    assert not psam.is_noise

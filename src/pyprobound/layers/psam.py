@@ -257,7 +257,11 @@ class PSAM(LayerSpec):
         if self.seed is not None:
             return False
         largest = max(
-            (float(p.detach().abs().max()) for p in self.betas.all_packed() if len(p)),
+            (
+                float(packed.detach().abs().max())
+                for packed in self.betas.all_packed()
+                if packed.numel()  # classes of pairs are listed where they come first
+            ),
             default=0.0,
         )
         return largest <= self._spread
