@@ -27,6 +27,7 @@ from pyprobound.base import Call, Spec, Step
 from pyprobound.fisher import TOLERANCE as FINE_TOLERANCE
 from pyprobound.fisher import (
     CountObjective,
+    ProductObjective,
     TrustRegion,
     choose_start,
     has_information,
@@ -532,7 +533,9 @@ class Optimizer(Generic[T]):
         counts = all(isinstance(table, CountBatch) for table in tables)
         return not apart and counts and has_information(self.model)
 
-    def _trust_region(self) -> TrustRegion[CountObjective] | None:
+    def _trust_region(
+        self,
+    ) -> TrustRegion[CountObjective] | TrustRegion[ProductObjective] | None:
         """Return the second-order fit of what is trained, None where there is none."""
         if not self._is_second_order:
             return None

@@ -11,14 +11,16 @@ of s is the measure. μ also takes care of directions without curvature (gauges)
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, Protocol, TypeAlias, TypeVar
 
 import torch
 from torch import Tensor
 
-from pyprobound.fisher._objective import Quadratic
+from pyprobound.fisher._conjugate import ProductParabola
+from pyprobound.fisher._quadratic import ProductQuadratic, Quadratic, Step
 from pyprobound.loss import Loss
+
+Here: TypeAlias = Quadratic | ProductQuadratic
 
 TOLERANCE = 1e-8
 """A predicted decrease of the objective, in nats per read, that ends a fit."""
@@ -58,7 +60,7 @@ class Objective(Protocol):
     def loss(self) -> Loss:
         """Return the loss at the current parameters."""
 
-    def quadratic(self) -> Quadratic:
+    def quadratic(self) -> Here:
         """Return it up to second order."""
 
     def balance(self) -> bool:
@@ -72,19 +74,15 @@ class Objective(Protocol):
 ObjectiveT = TypeVar("ObjectiveT", bound=Objective)
 
 
-@dataclass(frozen=True)
-class Step:
-    """A step and what it is expected to gain.
+class Subproblem(Protocol):
+    """A parabola around a point, of which steps can be had."""
 
-    Attributes:
-        change: (P,).
-        length: Its length.
-        gain: The predicted decrease.
-    """
+    @property
+    def newton(self) -> Step | None:
+        """The step to its minimum, None where that is not known."""
 
-    change: Tensor
-    length: float
-    gain: float
+    def within(self, radius: float) -> Step:
+        """Return the best step of at most (nearly) this length."""
 
 
 class Parabola:
@@ -171,7 +169,7 @@ class TrustRegion(Generic[ObjectiveT]):
         self.objective = objective
         self._tolerance, self._rounding = tolerance, rounding
         self._radius = max(1.0, START_RADIUS * math.sqrt(len(objective.free)))
-        self._here: Quadratic | None = None
+        self._here: Here | None = None
         self.reason = ""
         self.trials = 0
 
@@ -190,7 +188,7 @@ class TrustRegion(Generic[ObjectiveT]):
             here = self._seen(following)
             yield here.loss
 
-    def _seen(self, here: Quadratic) -> Quadratic:
+    def _seen(self, here: Here) -> Here:
         self._here = here
         return here
 
@@ -199,10 +197,10 @@ class TrustRegion(Generic[ObjectiveT]):
         """What the objective will end at, if it is the parabola that it seems."""
         if self._here is None or not _is_finite(self._here):
             return math.inf
-        newton = Parabola(self._here.gradient, self._here.curvature).newton
+        newton = _parabola(self._here).newton
         return self._here.value - (0.0 if newton is None else max(newton.gain, 0.0))
 
-    def _balanced(self, here: Quadratic) -> Quadratic | None:
+    def _balanced(self, here: Here) -> Here | None:
         """Return the objective with depths set to fit, None if that does not help."""
         start = self.objective.free.get()
         if not self.objective.balance():
@@ -214,16 +212,18 @@ class TrustRegion(Generic[ObjectiveT]):
         self.objective.free.set(start)
         return None
 
-    def _improved(self, here: Quadratic) -> Quadratic | None:
+    def _improved(self, here: Here) -> Here | None:
         """Take one step; return None, with the reason, where there is none."""
         if not _is_finite(here):
             self.reason = "stuck: the loss, or its derivative, is not a finite number"
             return None
-        parabola = Parabola(here.gradient, here.curvature)
+        parabola = _parabola(here)
         slope = float(here.gradient.norm())
-        if parabola.newton is not None and parabola.newton.gain < self._tolerance:
+        parabola.within(self._radius)  # products lead to the minimum by and by
+        newton = parabola.newton
+        if newton is not None and newton.gain < self._tolerance:
             self.reason = (
-                f"converged: predicted decrease {max(parabola.newton.gain, 0.0):.1g}"
+                f"converged: predicted decrease {max(newton.gain, 0.0):.1g}"
                 f" below {self._tolerance:.0e}, gradient {slope:.1g}"
             )
             return None
@@ -239,9 +239,7 @@ class TrustRegion(Generic[ObjectiveT]):
             return None
         return self.objective.quadratic()
 
-    def _trusted(
-        self, here: Quadratic, parabola: Parabola, start: Tensor
-    ) -> Step | None:
+    def _trusted(self, here: Here, parabola: Subproblem, start: Tensor) -> Step | None:
         """Move the parameters by a step that lowers the objective, if there is one."""
         value = here.value
         step = parabola.within(self._radius)
@@ -278,9 +276,12 @@ class TrustRegion(Generic[ObjectiveT]):
             self._radius = min(factor * self._radius, LARGEST_RADIUS)
 
 
-def _is_finite(here: Quadratic) -> bool:
-    return (
-        bool(here.gradient.isfinite().all())
-        and bool(here.curvature.isfinite().all())
-        and math.isfinite(here.value)
-    )
+def _parabola(here: Here) -> Subproblem:
+    if isinstance(here, Quadratic):
+        return Parabola(here.gradient, here.curvature)
+    return ProductParabola(here.gradient, here.curvature)
+
+
+def _is_finite(here: Here) -> bool:
+    known = not isinstance(here, Quadratic) or bool(here.curvature.isfinite().all())
+    return known and bool(here.gradient.isfinite().all()) and math.isfinite(here.value)

@@ -173,6 +173,14 @@ def _float_of_bits(context: Any, bits: Any) -> Any:
 
 
 @intrinsic
+def _double_of_bits(context: Any, bits: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.bitcast(arguments[0], ir.DoubleType())
+
+    return types.float64(types.int64), generate
+
+
+@intrinsic
 def _bits_of_float(context: Any, value: Any) -> Any:
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         return builder.bitcast(arguments[0], ir.IntType(32))
@@ -183,9 +191,9 @@ def _bits_of_float(context: Any, value: Any) -> Any:
 def exp(value: float) -> float:
     """Exponentiate a value ≤ 0, −∞ included; for use in compiled code.
 
-    In float32, the compiler turns loops of it into vector code, which it cannot do with
-    the C library's: 2^n · 2^f, f in [−½, ½], by a polynomial; relative error 2e-7, 0
-    where the value is no normal number.
+    The compiler turns loops of it into vector code, which it cannot do with the C
+    library's: 2^n times e^f, |f| ≤ ½ log 2, by a polynomial; relative error 2e-7 in
+    float32, 4e-16 in float64; 0 where the value is no normal number.
     """
     return math.exp(value)
 
@@ -211,7 +219,32 @@ def _exp_of_type(value: Any) -> Callable[[Any], Any]:
 
         return exp32
 
-    def exp64(value: Any) -> Any:
+    def exp_of_other(value: Any) -> Any:
         return math.exp(value)
+
+    if value != types.float64:
+        return exp_of_other
+
+    def exp64(value: Any) -> Any:
+        near = max(value, -708.0)
+        whole = np.floor(near * 1.4426950408889634 + 0.5)
+        # log 2 in two parts, the first of which times a whole number is exact
+        f = near - whole * 0.693147180369123816490
+        f = f - whole * 1.90821492927058770002e-10
+        power = 1 / 6227020800.0 * f + 1 / 479001600.0
+        power = power * f + 1 / 39916800.0
+        power = power * f + 1 / 3628800.0
+        power = power * f + 1 / 362880.0
+        power = power * f + 1 / 40320.0
+        power = power * f + 1 / 5040.0
+        power = power * f + 1 / 720.0
+        power = power * f + 1 / 120.0
+        power = power * f + 1 / 24.0
+        power = power * f + 1 / 6.0
+        power = power * f + 0.5
+        power = power * f * f + f + 1.0
+        bits = (np.int64(np.int32(whole)) + np.int64(1023)) << np.int64(52)
+        small = value < -708.0
+        return 0.0 if small else power * _double_of_bits(bits)  # type: ignore[call-arg]
 
     return exp64

@@ -28,6 +28,7 @@ from pyprobound.kernels._numba import (
     run,
     stretches,
 )
+from pyprobound.kernels._operators import direct
 from pyprobound.kernels._words import (
     CODES,
     LETTERS,
@@ -172,7 +173,7 @@ def _log_fractions(
 
 
 @inline
-def _terms(
+def terms_of(
     words, at, bases, n_words, factors, logs, shift, channels, trust,
     bias_factors, bias_logs, g, first, last, keep, p,
 ):  # fmt: skip
@@ -230,7 +231,7 @@ def _forward(
     p = np.empty(n_windows * channels, factors.dtype)
     ready, step = known.reshape(-1), U(known.shape[1])
     for n in range(U(known.shape[0])):
-        out[n], _ = _terms(
+        out[n], _ = terms_of(
             ready, n * step, bases, n_words, factors, logs, shift, channels, trust,
             bias_factors, bias_logs, group[n], ZERO, n_windows, False, p,
         )  # fmt: skip
@@ -243,7 +244,7 @@ def _forward(
             out[n] = -np.inf
             continue
         write_words(codes, n, n_symbols, shapes, paired, words)
-        out[n], _ = _terms(
+        out[n], _ = terms_of(
             words, ZERO, bases, n_words, factors, logs, shift, channels, trust,
             bias_factors, bias_logs, group[n], first, end + ONE - reach, False, p,
         )  # fmt: skip
@@ -286,7 +287,7 @@ def _backward(
     for n in range(U(known.shape[0])):
         if grad[n] == 0:
             continue
-        log_sum, total = _terms(
+        log_sum, total = terms_of(
             ready, n * step, bases, n_words, factors, logs, shift, channels, trust,
             bias_factors, bias_logs, group[n], ZERO, n_windows, True, p,
         )  # fmt: skip
@@ -301,7 +302,7 @@ def _backward(
             continue
         write_words(codes, n, n_symbols, shapes, paired, words)
         last = end + ONE - reach
-        log_sum, total = _terms(
+        log_sum, total = terms_of(
             words, ZERO, bases, n_words, factors, logs, shift, channels, trust,
             bias_factors, bias_logs, group[n], first, last, True, p,
         )  # fmt: skip
@@ -428,7 +429,7 @@ class Prepared(NamedTuple):
         return len(self.bases) == TWO == self.channels and not len(self.bias_logs)
 
 
-def _prepared(
+def prepare(
     codes: Tensor,
     letters: Tensor,
     others: Tensor,
@@ -581,11 +582,11 @@ def log_sum_words(
     """
     out = letters.new_empty(len(codes))
     words = array_of(known).view(np.uint16)
-    prepared = _prepared(codes, letters, others, bias, layout, pad, n_codes)
+    prepared = prepare(codes, letters, others, bias, layout, pad, n_codes)
     if len(words) and prepared[0].is_plain:
         _sum_plain(array_of(codes), words, prepared[0], array_of(out))
     else:
-        groups = _groups(group, len(codes))
+        groups = groups_of(group, len(codes))
         _sum(array_of(codes), words, groups, prepared, array_of(out))
     return out
 
@@ -621,11 +622,11 @@ def log_sum_words_backward(
     n_rows = len(bias) if wanted[2] else 0
     to_bias = np.zeros((n_threads, n_rows, bias.shape[1] * bias.shape[2]))
     sums = to_tables, to_bias
-    prepared = _prepared(codes, letters, others, bias, layout, pad, n_codes)
+    prepared = prepare(codes, letters, others, bias, layout, pad, n_codes)
     if len(words) and prepared[0].is_plain and wanted[0]:
         _add_up_plain(array_of(codes), words, prepared[0], shares, *sums)
     else:
-        groups = _groups(group, len(codes))
+        groups = groups_of(group, len(codes))
         _add_up(array_of(codes), words, groups, prepared, shares, *sums)
     made = [
         torch.from_numpy(total.sum(0)).to(t.dtype).reshape(t.shape if yes else (0,))
@@ -636,7 +637,7 @@ def log_sum_words_backward(
     return made[0], made[1], made[2]
 
 
-def _groups(group: Tensor, n_probes: int) -> Array:
+def groups_of(group: Tensor, n_probes: int) -> Array:
     """Return the row of the bias of each probe."""
     if len(group) == n_probes:
         return array_of(group.long()).view(U)
@@ -772,7 +773,7 @@ def log_sum_windows(
         added = scale_log(added, hill)
     if group is None:
         group = seqs.new_zeros(1, dtype=torch.int64)
-    sums: Tensor = log_sum_words(
+    sums: Tensor = direct(log_sum_words)(
         seqs,
         tables.known,
         letters,
@@ -911,5 +912,5 @@ def log_sum(windows: Tensor, hill: Tensor | None) -> Tensor:
     if windows.numel() == 0:
         return _reference.log_sum(windows, hill)
     power = windows.new_ones(()) if hill is None else hill.to(windows.dtype)
-    sums: Tensor = log_sum_given(windows.flatten(1), power)
+    sums: Tensor = direct(log_sum_given)(windows.flatten(1), power)
     return sums

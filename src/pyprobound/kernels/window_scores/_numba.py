@@ -15,7 +15,15 @@ import torch
 from torch import Tensor
 
 from pyprobound._numerics import NEG_INF
-from pyprobound.kernels._numba import Array, array_of, inline, jit, run, stretches
+from pyprobound.kernels._numba import (
+    Array,
+    array_of,
+    inline,
+    jit,
+    run,
+    stretches,
+)
+from pyprobound.kernels._operators import direct
 from pyprobound.kernels._words import (
     CODES,
     LETTERS,
@@ -387,7 +395,7 @@ def window_scores(
     if tables is None:
         return _reference.window_scores(seqs, filters, embedding, pad, dilation, bias)
     letters, others = tables.with_channel_bias(bias)
-    windows: Tensor = score_words(
+    windows: Tensor = direct(score_words)(
         seqs, letters, others, tables.layout(), pad, len(embedding)
     )
     return windows
