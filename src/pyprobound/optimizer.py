@@ -388,8 +388,9 @@ class Optimizer(Generic[T]):
         given = list(batches)
         ready = self._ready(given, memory)
         # Training goes on from here, or has just come here: with the gradients, this
-        # is a loss that it needs as well.
-        trains = self._trains_on(given) and memory is not None
+        # is a loss that it needs as well. (The Fisher information has its own.)
+        trains = self._trains_on(given) and not self._is_second_order
+        trains &= memory is not None
         return self._loss(ready, memory, gradients=trains)
 
     def _trains_on(self, batches: Sequence[T]) -> bool:
