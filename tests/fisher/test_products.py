@@ -154,8 +154,12 @@ def networked(*extra: nn.Module) -> tuple[MultiExperimentLoss, list[object]]:
     return randomised(MultiExperimentLoss([experiment_of(table, [mode])])), [table]
 
 
-def test_large_networks_are_fitted_with_products_by_default(tmp_path: Path) -> None:
+def test_large_models_are_fitted_with_products_by_default(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     model, tables = networked()
+    assert trust_region_of(model, tables) is None  # too many single columns
+    monkeypatch.setattr(fits, "MOST_PARAMETERS", 10)
     region = trust_region_of(model, tables)
     assert region is not None
     assert isinstance(region.objective, ProductObjective)
@@ -179,6 +183,9 @@ def test_as_are_models_of_many_parameters(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 @pytest.mark.parametrize("extra", [nn.Dropout(0.1), nn.BatchNorm1d(24), Sine()])
-def test_what_has_no_second_derivative_has_no_products(extra: nn.Module) -> None:
+def test_what_has_no_second_derivative_has_no_products(
+    extra: nn.Module, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fits, "MOST_PARAMETERS", 10)
     model, tables = networked(extra)
     assert trust_region_of(model, tables) is None

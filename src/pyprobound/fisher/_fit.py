@@ -51,9 +51,11 @@ def trust_region_of(
         batches: A table for each of its components.
         tolerance: The predicted decrease that ends the fit.
     """
-    if not isinstance(model, MultiExperimentLoss) or not has_information(model):
-        return None
-    if any(map(_mixes_probes, model.modules())):
+    if (
+        not isinstance(model, MultiExperimentLoss)
+        or not has_information(model)
+        or any(map(_mixes_probes, model.modules()))
+    ):
         return None
     free = FreeParameters(model)
     if len(free) == 0:
@@ -62,8 +64,9 @@ def trust_region_of(
     rounding = max(ROUNDING.get(each, ROUNDING_OTHERWISE) for each in precisions)
     if len(free) <= MOST_PARAMETERS:
         objective = CountObjective(model, batches)
-        if objective.n_single_columns <= MOST_COLUMNS:
-            return TrustRegion(objective, tolerance=tolerance, rounding=rounding)
+        if objective.n_single_columns > MOST_COLUMNS:
+            return None  # networks: L-BFGS gains more in the same time
+        return TrustRegion(objective, tolerance=tolerance, rounding=rounding)
     products = ProductObjective(model, batches)
     if not _has_products(model, batches):
         return None
