@@ -26,6 +26,7 @@ SCRIPTS: dict[str, list[str]] = {
     "windows_kernel": ["--grow"],
     "dimer_kernel": ["--grow"],
     "selection_kernel": ["--grow"],
+    "fisher_information": ["--grow"],
     "table_load": [],
     "bcd_fit": [],
 }

@@ -179,12 +179,13 @@ def features(codes: Tensor, embedding: Tensor, weights: Tensor) -> Case:
 
     def sums() -> Tensor:
         # in pieces, as the Fisher information takes them
-        parts = zip(codes.split(PIECE), weights.split(PIECE), strict=True)
+        add = kernels.window_features(codes, places, embedding)
         total = codes.new_zeros(n_columns, dtype=torch.float64)
-        for seqs, shares in parts:
-            total += kernels.window_features(
-                seqs, shares, places, embedding, n_columns
-            ).sum(0)
+        for start in range(0, len(codes), PIECE):
+            shares = weights[start : start + PIECE]
+            out = total.new_zeros(len(shares), n_columns)
+            add(slice(start, start + PIECE), shares, out)
+            total += out.sum(0)
         return total
 
     return Case("features of windows, pairs", sums, [])

@@ -7,12 +7,13 @@ optimizer of torch.optim.
 
 import enum
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Generic
+from typing import Any, Generic, TypeAlias
 
 from pyprobound._epochs import Epochs, EpochSettings
 from pyprobound.fisher import (
     TOLERANCE,
     CountObjective,
+    ProductObjective,
     TrustRegion,
     choose_start,
     has_information,
@@ -21,6 +22,8 @@ from pyprobound.fisher import (
 )
 from pyprobound.loss import BaseLoss, Loss, MultiExperimentLoss, T
 from pyprobound.table import CountBatch, Table
+
+Region: TypeAlias = TrustRegion[CountObjective] | TrustRegion[ProductObjective]
 
 
 class _Way(enum.StrEnum):
@@ -72,7 +75,7 @@ class Descent(Generic[T]):
         self._whole = epochs.loader(train_tables, train=False)
         self._by_information = goes_by_information(model, train_tables, epochs.settings)
         self._way = _Way.START
-        self._region: TrustRegion[CountObjective] | None = None
+        self._region: Region | None = None
         self._known: Mapping[str, Any] | None = None
         self.reason = ""
         self.passes = 0.0
@@ -119,7 +122,7 @@ class Descent(Generic[T]):
             self._epochs.run(self._train, train=True)
             yield self._scored()
 
-    def _losses_by_region(self, region: TrustRegion[CountObjective]) -> Iterator[Loss]:
+    def _losses_by_region(self, region: Region) -> Iterator[Loss]:
         before = self.passes
         self._way = _Way.REGION
         if self._known is not None:
@@ -139,7 +142,7 @@ class Descent(Generic[T]):
         self.passes += done.passes
         self._say(done.text)
 
-    def _trust_region(self) -> TrustRegion[CountObjective] | None:
+    def _trust_region(self) -> Region | None:
         """Return the second-order fit of what is trained, None where there is none."""
         if not self._by_information:
             return None

@@ -51,9 +51,25 @@ def backend_of(name: Literal["numba", "reference", "triton"], device: str) -> Ba
         log_sum_windows=switched(kernels.log_sum_windows),
         log_sum=switched(kernels.log_sum),
         log_sum_dimers=switched(kernels.log_sum_dimers),
-        window_features=switched(kernels.window_features),
+        window_features=switched(features_of),
         selection_cost=switched(selection_cost),
     )
+
+
+def features_of(
+    seqs: Tensor,
+    weights: Tensor,
+    places: list[Tensor],
+    embedding: Tensor,
+    n_columns: int,
+    dilation: int = 1,
+) -> Tensor:
+    """Return the features of windows, made of one piece of the probes after another."""
+    out = torch.zeros(len(seqs), n_columns, dtype=torch.float64, device=seqs.device)
+    add = kernels.window_features(seqs, places, embedding, dilation=dilation)
+    for rows in (slice(0, 3), slice(3, len(seqs))):
+        add(rows, weights[rows], out[rows])
+    return out
 
 
 REFERENCE = backend_of("reference", "cpu")

@@ -10,7 +10,8 @@ Whatever has no such form is differentiated twice by autograd, one column at a t
 """
 
 import abc
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
@@ -22,16 +23,23 @@ from pyprobound.base import Binding
 from pyprobound.cooperativity import Cooperativity
 from pyprobound.fisher._linear import Laid, LinearMap
 from pyprobound.fisher._parameters import FreeParameters
-from pyprobound.kernels import window_features
+from pyprobound.kernels import window_features, window_posterior
+from pyprobound.layers.conv0d import Conv0d
 from pyprobound.layers.conv1d import Conv1d
 from pyprobound.mode import Mode
 
 MOST_PROBES = 4096
 """Probes worked on at once: what is made of them should stay in the cache."""
 
+Pieces: TypeAlias = Callable[[slice], Tensor]
+"""Maps a piece of the probes to what is made of them, (n, …)."""
+
+Adder: TypeAlias = Callable[[slice, Tensor, Tensor], None]
+"""Adds to an output what a piece of the probes, and weights, make of it."""
+
 
 class ScoreDerivatives(abc.ABC):
-    """The derivatives of one binding's log scores.
+    """The derivatives of one binding's log scores for the probes of a table.
 
     Attributes:
         binding: The binding.
@@ -41,23 +49,23 @@ class ScoreDerivatives(abc.ABC):
 
     is_closed = True
 
-    def __init__(self, binding: Binding, columns: Tensor) -> None:
+    def __init__(self, binding: Binding, columns: Tensor, seqs: Tensor) -> None:
         """Note what is differentiated by what."""
         self.binding = binding
         self.columns = columns
+        self.seqs = seqs
 
     @abc.abstractmethod
-    def of(self, seqs: Tensor, log_scores: Tensor) -> Tensor:
-        """Return the derivatives, (n, columns) float64.
+    def at(self, log_scores: Tensor) -> Pieces:
+        """Return the derivatives at the current parameters, (n, columns) float64.
 
         Args:
-            seqs: (n, length) codes of some probes.
-            log_scores: (n,) their log scores at the current parameters.
+            log_scores: (N,) the log scores of all probes.
         """
 
     @abc.abstractmethod
-    def bytes_per_probe(self, length: int) -> int:
-        """Bound the temporaries of one probe of so many letters."""
+    def bytes_per_probe(self) -> int:
+        """Bound the temporaries of one probe."""
 
 
 def derivatives_of(
@@ -68,7 +76,7 @@ def derivatives_of(
     Args:
         binding: A mode, a dimer, or any other.
         free: The free parameters.
-        seqs: Some probes of the table, from which positional biases are read.
+        seqs: (N, length) the probes.
     """
     columns = _columns(binding, free)
     if len(columns) == 0:
@@ -77,7 +85,7 @@ def derivatives_of(
         return _ModeDerivatives(binding, free, columns, seqs)
     if isinstance(binding, Cooperativity) and _is_plain_dimer(binding):
         return _DimerDerivatives(binding, free, columns, seqs)
-    return _AutogradDerivatives(binding, free, columns)
+    return _AutogradDerivatives(binding, free, columns, seqs)
 
 
 def _columns(binding: Binding, free: FreeParameters) -> Tensor:
@@ -102,6 +110,13 @@ def _is_plain_mode(mode: Mode) -> bool:
     )
 
 
+def is_windowless(binding: Binding) -> bool:
+    """Tell whether a binding scores any number of probes without keeping windows."""
+    return isinstance(binding, Mode) and (
+        _is_plain_mode(binding) or isinstance(binding.chain[-1], Conv0d)
+    )
+
+
 def _is_plain_dimer(dimer: Cooperativity) -> bool:
     return (
         type(dimer).evaluate is Cooperativity.evaluate
@@ -114,7 +129,13 @@ def _is_plain_dimer(dimer: Cooperativity) -> bool:
 
 
 class _WindowDerivatives:
-    """The derivatives of a weighted sum of the window scores of a PSAM."""
+    """The derivatives of a weighted sum of the window scores of a PSAM.
+
+    Attributes:
+        mode: The mode.
+        conv: Its last layer.
+        codes: (N, length) what the PSAM slides along.
+    """
 
     def __init__(
         self, mode: Mode, free: FreeParameters, columns: Tensor, seqs: Tensor
@@ -122,10 +143,11 @@ class _WindowDerivatives:
         conv = mode.chain[-1]
         assert isinstance(conv, Conv1d)
         self.mode, self.conv, self._n_columns = mode, conv, len(columns)
+        with torch.no_grad():
+            self.codes = mode.evaluate_input(Evaluation(seqs))
         with torch.enable_grad():
             filters, bias = conv._filters()  # noqa: SLF001 the layer's own reading
-            codes = mode.evaluate_input(Evaluation(seqs[:1]))
-            posbias, _ = conv._bias_of(codes)  # noqa: SLF001
+            posbias, _ = conv._bias_of(self.codes[:1])  # noqa: SLF001
             flat = torch.cat([weights.flatten() for weights in filters])
             maps = [LinearMap.of(part, free) for part in (flat, bias)]
             if posbias is not None:
@@ -154,39 +176,60 @@ class _WindowDerivatives:
             )
         ]
 
-    def add(self, codes: Tensor, weights: Tensor, out: Tensor) -> None:
-        """Add Σ_x w(x) ∂s(x)/∂θ of each probe.
-
-        Args:
-            codes: (n, length) what the PSAM slides along.
-            weights: (n, channels, windows), 0 where a window is absent.
-            out: (n, columns + 1).
-        """
-        if self._has_filters:
-            matrix = self._filters.matrix
-            n_entries = self._n_columns + 1 if matrix is None else len(matrix)
-            features = window_features(
-                codes,
-                weights,
-                self._places,
-                self._embedding,
-                n_entries,
-                dilation=self.conv.layer_spec.dilation,
+    def posterior(self) -> Pieces:
+        """Return what gives windows their weights, at the current parameters."""
+        conv, seqs = self.conv, self.codes
+        with torch.no_grad():
+            filters, bias = conv._filters()  # noqa: SLF001
+            embedding, pad = conv._codes(bias)  # noqa: SLF001
+            log_bias, group = conv._bias_of(seqs)  # noqa: SLF001
+            return window_posterior(
+                seqs,
+                filters,
+                embedding,
+                pad,
+                dilation=conv.layer_spec.dilation,
+                bias=bias,
+                log_bias=log_bias,
+                group=group,
+                hill=self.mode.hill,
             )
-            if matrix is None:
-                out += features
-            else:
-                out[:, :-1] += features @ matrix
-        if self._has_bias:
-            self._bias.add(weights.sum(2), out)
-        if self._posbias is not None:
-            _, group = self.conv._bias_of(codes)  # noqa: SLF001
-            self._posbias.add_grouped(weights.flatten(1), group, out)
 
-    def bytes_per_probe(self, length: int) -> int:
+    def adder(self) -> Adder:
+        """Return what adds Σ_x w(x) ∂s(x)/∂θ of each probe to an output.
+
+        Returns:
+            A function of a piece of the probes, of weights (n, channels, windows), 0
+            where a window is absent, and of the output (n, columns).
+        """
+        conv, matrix = self.conv, self._filters.matrix
+        add_features = window_features(
+            self.codes,
+            self._places,
+            self._embedding,
+            dilation=conv.layer_spec.dilation,
+        )
+
+        def add(rows: slice, weights: Tensor, out: Tensor) -> None:
+            if self._has_filters and matrix is None:
+                add_features(rows, weights, out)
+            elif self._has_filters:
+                assert matrix is not None
+                features = out.new_zeros(len(out), len(matrix))
+                add_features(rows, weights, features)
+                out += features @ matrix
+            if self._has_bias:
+                self._bias.add(weights.sum(2), out)
+            if self._posbias is not None:
+                _, group = conv._bias_of(self.codes[rows])  # noqa: SLF001
+                self._posbias.add_grouped(weights.flatten(1), group, out)
+
+        return add
+
+    def bytes_per_probe(self) -> int:
         """Bound the temporaries of one probe."""
         n_entries = sum(shape.numel() for shape in self._shapes)
-        windows = self.conv.out_channels * length
+        windows = self.conv.out_channels * self.codes.shape[1]
         return 8 * (2 * n_entries + 4 * windows + 2 * self._n_columns)
 
 
@@ -196,32 +239,36 @@ class _ModeDerivatives(ScoreDerivatives):
     def __init__(
         self, mode: Mode, free: FreeParameters, columns: Tensor, seqs: Tensor
     ) -> None:
-        super().__init__(mode, columns)
+        super().__init__(mode, columns, seqs)
         self._mode = mode
         self._windows = _WindowDerivatives(mode, free, columns, seqs)
         self._hill = _place(free.column_of(mode.log_hill), columns)
 
-    def of(self, seqs: Tensor, log_scores: Tensor) -> Tensor:
+    def at(self, log_scores: Tensor) -> Pieces:
         """Return the derivatives, (n, columns) float64."""
-        with torch.no_grad():
-            evaluation = Evaluation(seqs)
-            codes = evaluation(self._mode.evaluate_input)
-            scores = evaluation(self._mode.evaluate_windows)
-            hill = self._mode.hill
-            scaled = scores if hill is None else hill * scores
-            weights = _posterior(scaled, log_scores)
-            out = _empty(seqs, self.columns)
+        posterior, add = self._windows.posterior(), self._windows.adder()
+        hill = self._mode.hill
+
+        @torch.no_grad()
+        def derivatives(rows: slice) -> Tensor:
+            weights = posterior(rows)
+            out = _empty(len(weights), self.columns, weights.device)
             if self._hill is not None:
-                present = scaled.masked_fill(weights == 0, 0.0)
-                out[:, self._hill] = (weights * present).sum((1, 2), dtype=out.dtype)
+                # h·s is log π + X, summed with π as weights
+                found = log_scores[rows] + torch.xlogy(weights, weights).sum(
+                    (1, 2), dtype=out.dtype
+                )
+                out[:, self._hill] = found.masked_fill(log_scores[rows] == NEG_INF, 0.0)
             if hill is not None:
                 weights = hill * weights
-            self._windows.add(codes, weights, out)
-        return out[:, :-1]
+            add(rows, weights, out)
+            return out
 
-    def bytes_per_probe(self, length: int) -> int:
+        return derivatives
+
+    def bytes_per_probe(self) -> int:
         """Bound the temporaries of one probe."""
-        return self._windows.bytes_per_probe(length)
+        return self._windows.bytes_per_probe()
 
 
 class _DimerDerivatives(ScoreDerivatives):
@@ -230,7 +277,7 @@ class _DimerDerivatives(ScoreDerivatives):
     def __init__(
         self, dimer: Cooperativity, free: FreeParameters, columns: Tensor, seqs: Tensor
     ) -> None:
-        super().__init__(dimer, columns)
+        super().__init__(dimer, columns, seqs)
         self._dimer = dimer
         modes = [dimer.mode_a, dimer.mode_b]
         self._windows = [
@@ -249,44 +296,49 @@ class _DimerDerivatives(ScoreDerivatives):
                 found = LinearMap.of(log_omega, free)
                 self._omega_map = found.laid(columns, log_omega.device)
 
-    def of(self, seqs: Tensor, log_scores: Tensor) -> Tensor:
+    def at(self, log_scores: Tensor) -> Pieces:
         """Return the derivatives, (n, columns) float64."""
-        dimer = self._dimer
-        with torch.no_grad():
-            evaluation = Evaluation(seqs)
-            log_omega, group = _omega_and_group(dimer, evaluation)
-            first = evaluation(dimer.mode_a.evaluate_windows)
-            second = evaluation(dimer.mode_b.evaluate_windows)
-            pairs = first[:, :, None, :, None] + second[:, None, :, None, :]
-            pairs = pairs + (log_omega if group is None else log_omega[group])
-            hill = dimer.hill
-            scaled = pairs if hill is None else hill * pairs
-            weights = _posterior(scaled, log_scores)
-            out = _empty(seqs, self.columns)
-            if self._hill is not None:
-                present = scaled.masked_fill(weights == 0, 0.0)
-                out[:, self._hill] = (weights * present).sum(
-                    (1, 2, 3, 4), dtype=out.dtype
-                )
-            if hill is not None:
-                weights = hill * weights
-            modes = dimer.mode_a, dimer.mode_b
-            for mode, own, others in zip(
-                modes, self._windows, ((2, 4), (1, 3)), strict=True
-            ):
-                if own is not None:
-                    codes = evaluation(mode.evaluate_input)
-                    own.add(codes, weights.sum(others), out)
-            if self._omega_map is not None:
-                self._omega_map.add_grouped(weights.flatten(1), group, out)
-        return out[:, :-1]
+        adders = [None if own is None else own.adder() for own in self._windows]
 
-    def bytes_per_probe(self, length: int) -> int:
+        @torch.no_grad()
+        def derivatives(rows: slice) -> Tensor:
+            return self._of(rows, log_scores[rows], adders)
+
+        return derivatives
+
+    def _of(
+        self, rows: slice, log_scores: Tensor, adders: Sequence[Adder | None]
+    ) -> Tensor:
+        dimer = self._dimer
+        evaluation = Evaluation(self.seqs[rows])
+        log_omega, group = _omega_and_group(dimer, evaluation)
+        first = evaluation(dimer.mode_a.evaluate_windows)
+        second = evaluation(dimer.mode_b.evaluate_windows)
+        pairs = first[:, :, None, :, None] + second[:, None, :, None, :]
+        pairs = pairs + (log_omega if group is None else log_omega[group])
+        hill = dimer.hill
+        scaled = pairs if hill is None else hill * pairs
+        weights = _posterior(scaled, log_scores)
+        out = _empty(len(weights), self.columns, weights.device)
+        if self._hill is not None:
+            present = scaled.masked_fill(weights == 0, 0.0)
+            out[:, self._hill] = (weights * present).sum((1, 2, 3, 4), dtype=out.dtype)
+        if hill is not None:
+            weights = hill * weights
+        for add, others in zip(adders, ((2, 4), (1, 3)), strict=True):
+            if add is not None:
+                add(rows, weights.sum(others), out)
+        if self._omega_map is not None:
+            self._omega_map.add_grouped(weights.flatten(1), group, out)
+        return out
+
+    def bytes_per_probe(self) -> int:
         """Bound the temporaries of one probe."""
         first, second = self._dimer.mode_a, self._dimer.mode_b
+        length = self.seqs.shape[1]
         windows_a = first.out_channels * first.out_len(length)
         windows_b = second.out_channels * second.out_len(length)
-        own = [w.bytes_per_probe(length) for w in self._windows if w is not None]
+        own = [w.bytes_per_probe() for w in self._windows if w is not None]
         return 8 * (4 * windows_a * windows_b + 2 * len(self.columns)) + sum(own)
 
 
@@ -335,10 +387,9 @@ def _place(column: int | None, columns: Tensor) -> int | None:
     return None if column is None else int(torch.searchsorted(columns, column))
 
 
-def _empty(seqs: Tensor, columns: Tensor) -> Tensor:
-    """Return zeros (n, columns + 1): the last one takes what has no column."""
-    shape = (len(seqs), len(columns) + 1)
-    return torch.zeros(shape, dtype=torch.float64, device=seqs.device)
+def _empty(n_probes: int, columns: Tensor, device: torch.device) -> Tensor:
+    shape = n_probes, len(columns)
+    return torch.zeros(shape, dtype=torch.float64, device=device)
 
 
 def _posterior(scaled: Tensor, log_scores: Tensor) -> Tensor:
@@ -360,8 +411,10 @@ class _AutogradDerivatives(ScoreDerivatives):
 
     is_closed = False
 
-    def __init__(self, binding: Binding, free: FreeParameters, columns: Tensor) -> None:
-        super().__init__(binding, columns)
+    def __init__(
+        self, binding: Binding, free: FreeParameters, columns: Tensor, seqs: Tensor
+    ) -> None:
+        super().__init__(binding, columns, seqs)
         self._tensors = free.among(binding)
         known = [free.columns_of(parameter) for parameter in self._tensors]
         self._places = [
@@ -370,16 +423,20 @@ class _AutogradDerivatives(ScoreDerivatives):
             for entry in (column >= 0).nonzero().squeeze(1)
         ]
 
-    def of(self, seqs: Tensor, log_scores: Tensor) -> Tensor:  # noqa: ARG002 not needed
+    def at(self, log_scores: Tensor) -> Pieces:  # noqa: ARG002 not needed
         """Return the derivatives, (n, columns) float64."""
-        out = _empty(seqs, self.columns)
-        with torch.enable_grad():
-            values = Evaluation(seqs)(self.binding.evaluate)
-        for column, derivative in columns_of(values, self._tensors, self._places):
-            out[:, column] = derivative
-        return out[:, :-1]
 
-    def bytes_per_probe(self, length: int) -> int:  # noqa: ARG002 the model knows
+        def derivatives(rows: slice) -> Tensor:
+            with torch.enable_grad():
+                values = Evaluation(self.seqs[rows])(self.binding.evaluate)
+            out = _empty(len(values), self.columns, values.device)
+            for column, found in columns_of(values, self._tensors, self._places):
+                out[:, column] = found
+            return out
+
+        return derivatives
+
+    def bytes_per_probe(self) -> int:
         """Bound the temporaries of one probe."""
         return 8 * (4 * self.binding.max_embedding_size() + len(self.columns))
 

@@ -3,8 +3,11 @@
 from collections.abc import Sequence
 
 import torch
+from torch import nn
 
 from pyprobound.fisher._objective import CountObjective
+from pyprobound.fisher._parameters import FreeParameters
+from pyprobound.fisher._products import ProductObjective
 from pyprobound.fisher._trust_region import TOLERANCE, TrustRegion
 from pyprobound.loss import BaseLoss, MultiExperimentLoss
 from pyprobound.table import CountBatch
@@ -35,23 +38,54 @@ def has_information(model: object) -> bool:
 
 def trust_region_of(
     model: object, batches: Sequence[CountBatch], tolerance: float = TOLERANCE
-) -> TrustRegion[CountObjective] | None:
+) -> TrustRegion[CountObjective] | TrustRegion[ProductObjective] | None:
     """Return a fit of a model by its Fisher information, None where there is none.
+
+    The information is written down where it is not too large; else there are products
+    with it.
 
     Args:
         model: A loss. Only the likelihood of counts has this information; a subclass
-            that changes it does not.
+            that changes it does not. A part that is random, or treats probes together,
+            or cannot be differentiated twice, leaves none.
         batches: A table for each of its components.
         tolerance: The predicted decrease that ends the fit.
     """
-    if not isinstance(model, MultiExperimentLoss) or not has_information(model):
+    if (
+        not isinstance(model, MultiExperimentLoss)
+        or not has_information(model)
+        or any(map(_mixes_probes, model.modules()))
+    ):
         return None
-    n_free = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    if not 0 < n_free <= MOST_PARAMETERS:
+    free = FreeParameters(model)
+    if len(free) == 0:
         return None
-    objective = CountObjective(model, batches)
-    if len(objective.free) == 0 or objective.n_single_columns > MOST_COLUMNS:
-        return None
-    precisions = {parameter.dtype for parameter in objective.free.tensors}
+    precisions = {parameter.dtype for parameter in free.tensors}
     rounding = max(ROUNDING.get(each, ROUNDING_OTHERWISE) for each in precisions)
-    return TrustRegion(objective, tolerance=tolerance, rounding=rounding)
+    if len(free) <= MOST_PARAMETERS:
+        objective = CountObjective(model, batches)
+        if objective.n_single_columns > MOST_COLUMNS:
+            return None  # networks: L-BFGS gains more in the same time
+        return TrustRegion(objective, tolerance=tolerance, rounding=rounding)
+    products = ProductObjective(model, batches)
+    if not _has_products(model, batches):
+        return None
+    return TrustRegion(products, tolerance=tolerance, rounding=rounding)
+
+
+def _mixes_probes(module: nn.Module) -> bool:
+    """Tell whether a part of a model is random, or depends on which probes it is given.
+
+    So are dropout and the normalisation of batches, while they are trained.
+    """
+    kinds = nn.modules.batchnorm._BatchNorm, nn.modules.dropout._DropoutNd  # noqa: SLF001
+    return module.training and isinstance(module, kinds)
+
+
+def _has_products(model: MultiExperimentLoss, batches: Sequence[CountBatch]) -> bool:
+    """Tell whether a model can be differentiated twice, by trying with two probes."""
+    few = [
+        batch if batch.seqs.ndim == 1 else CountBatch(batch.seqs[:2], batch.target[:2])
+        for batch in batches
+    ]
+    return ProductObjective(model, few).has_products()

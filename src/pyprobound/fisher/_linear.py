@@ -15,6 +15,9 @@ from pyprobound.fisher._parameters import FreeParameters
 BLOCK = 256
 """Entries differentiated at once."""
 
+NOWHERE = -1
+"""The column of an entry that is not trained."""
+
 
 @dataclass(frozen=True)
 class LinearMap:
@@ -72,7 +75,7 @@ class LinearMap:
         place = torch.searchsorted(columns, self.column)
         picks_one = len(self.entry.unique()) == len(self.entry)
         if picks_one and bool((self.value == 1).all()):
-            places = torch.full((self.n_entries,), len(columns))
+            places = torch.full((self.n_entries,), NOWHERE)
             places[self.entry] = place
             return Laid(len(columns), places.to(device), None)
         matrix = torch.zeros(self.n_entries, len(columns), dtype=torch.float64)
@@ -86,8 +89,8 @@ class Laid:
 
     Attributes:
         n_columns: P.
-        places: (E,) the column of each entry, P where it has none, if each has at most
-            one and takes it as it is.
+        places: (E,) the column of each entry, `NOWHERE` where it has none, if each has
+            at most one and takes it as it is.
         matrix: (E, P) otherwise.
     """
 
@@ -100,12 +103,13 @@ class Laid:
 
         Args:
             weights: (n, E).
-            out: (n, P + 1); the last column takes what has no place.
+            out: (n, P).
         """
         if self.places is not None:
-            out.index_add_(1, self.places, weights.to(out.dtype))
+            kept = (self.places != NOWHERE).nonzero().squeeze(1)
+            out.index_add_(1, self.places[kept], weights[:, kept].to(out.dtype))
         elif self.matrix is not None:
-            out[:, :-1] += weights.to(out.dtype) @ self.matrix
+            out += weights.to(out.dtype) @ self.matrix
 
     def add_grouped(self, weights: Tensor, group: Tensor | None, out: Tensor) -> None:
         """Add weights · map, where each probe has its own block of the entries.
@@ -113,7 +117,7 @@ class Laid:
         Args:
             weights: (n, E / groups).
             group: (n,) the block of each probe; None if there is only one.
-            out: (n, P + 1).
+            out: (n, P).
         """
         if group is None:
             self.add(weights, out)
@@ -121,9 +125,10 @@ class Laid:
         size = weights.shape[1]
         if self.places is not None:
             index = self.places.view(-1, size)[group]
-            out.scatter_add_(1, index, weights.to(out.dtype))
+            given = weights.to(out.dtype).masked_fill(index == NOWHERE, 0.0)
+            out.scatter_add_(1, index.clamp(min=0), given)
         elif self.matrix is not None:
             blocks = self.matrix.view(-1, size, self.n_columns)
             for each in group.unique().tolist():
                 rows = (group == each).nonzero().squeeze(1)
-                out[rows, :-1] += weights[rows].to(out.dtype) @ blocks[each]
+                out[rows] += weights[rows].to(out.dtype) @ blocks[each]

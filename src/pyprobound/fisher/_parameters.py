@@ -113,6 +113,31 @@ class FreeParameters:
             return torch.zeros((*shape, 0), dtype=torch.float64)
         return torch.cat(rows, -1)
 
+    def spread(self, values: Tensor) -> list[Tensor]:
+        """Return values (P,) shaped as `tensors`, 0 in entries that are not free."""
+        spread = []
+        for parameter, entries in zip(self.tensors, self._entries, strict=True):
+            own, values = values[: len(entries)], values[len(entries) :]
+            flat = torch.zeros(parameter.numel(), dtype=parameter.dtype)
+            flat[entries] = own.to(flat)
+            spread.append(flat.view(parameter.shape).to(parameter.device))
+        return spread
+
+    def dot(self, gradients: Sequence[Tensor | None], values: Tensor) -> Tensor:
+        """Return the scalar product of gradients and values, with its graph.
+
+        Args:
+            gradients: One for each of `tensors`, None for zero.
+            values: (P,).
+        """
+        parts = [
+            (gradient * own).sum().double()
+            for gradient, own in zip(gradients, self.spread(values), strict=True)
+            if gradient is not None
+        ]
+        total = torch.zeros((), dtype=torch.float64)
+        return torch.stack(parts).sum() if parts else total
+
     def labels(self) -> list[str]:
         """Return a name for each free entry: ``…log_activity``, ``…betas.0[0, 3]``."""
         return [

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pyprobound.fisher._objective import Quadratic
+from pyprobound.fisher._quadratic import Quadratic
 
 LEAST_ANGLE = 1e-4
 """An update whose denominator is smaller, relative to its factors, is left out."""

@@ -1,13 +1,14 @@
-"""From the scores of bindings to the shares of rounds, and the derivatives on the way.
+"""The rounds of an experiment as plain numbers, and which parameters those are.
 
-    log Z_q = log [P]_q + log Σ_a exp(log α_qa + X_a),     w_qa = ∂log Z_q / ∂X_a
+    log Z_q = log [P]_q + log Σ_a exp(log α_qa + X_a)
     logit_r = log η_r + Σ_{q in the chain of r} E_q(log Z_q)
 
-Everything is elementwise in the probes: a derivative is a column of numbers, one for
-each probe. Those of E_q come from autograd, so that any kind of round will do.
+From the scores X on, everything is elementwise in the probes and belongs to a kernel
+(`selection_information`). It knows sums log [P]_q + log α_qa, settings of the E_q, and
+log η_r; here these are read from the parameters, and derivatives by them handed back.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import cast
 
@@ -15,35 +16,225 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from pyprobound._numerics import NEG_INF, logsumexp
+from pyprobound._numerics import NEG_INF
 from pyprobound.aggregate import Aggregate, Contribution
 from pyprobound.base import Binding
 from pyprobound.experiment import Experiment
 from pyprobound.fisher._parameters import FreeParameters
-from pyprobound.rounds import BaseRound, InitialRound, Round
+from pyprobound.kernels.selection import NONE, Chain, Kind, Link, selection_cost
+from pyprobound.kernels.selection_information import (
+    DEPTH,
+    SETTING,
+    WEIGHT,
+    Enrichment,
+    Found,
+    selection_information,
+)
+from pyprobound.rounds import BaseRound, InitialRound, Round, formula_of
 
-Sparse = dict[int, Tensor]
-"""Derivatives (n,) by what they are taken with respect to; absent ones are 0."""
+PROBES = 65_536
+"""Probes that are worked on at once where little is kept of each."""
 
 
 @dataclass(frozen=True)
-class Shares:
-    """What a selection makes of some probes.
+class Numbers:
+    """The parameters of the rounds as they are now, float64; see `selection_cost`."""
+
+    log_weights: Tensor
+    settings: Tensor
+    log_depths: Tensor
+
+
+class Selection:
+    """The rounds of an experiment, apart from the scores of its bindings.
 
     Attributes:
-        log_p: (rounds, n) log shares; −∞ where a round cannot contain a probe.
-        logits: For each round its derivatives, by key: a binding's index, or −1 − the
-            column of a free parameter. Empty if they were not asked for.
+        bindings: The bindings that are present in any round, in order.
+        columns: The free parameters that enter here, ascending.
     """
 
-    log_p: Tensor
-    logits: list[Sparse]
+    def __init__(self, experiment: Experiment, free: FreeParameters) -> None:
+        """Look through an experiment that `is_plain`."""
+        self._rounds = list(experiment.components())
+        self._observed = cast("list[BaseRound]", list(experiment.rounds))
+        aggregates = [
+            each.aggregate for each in self._rounds if isinstance(each, Round)
+        ]
+        self._aggregates = list({id(each): each for each in aggregates}.values())
+        self._parts = [aggregate.present() for aggregate in self._aggregates]
+        found = {id(p.binding): p.binding for parts in self._parts for p in parts}
+        self.bindings: list[Binding] = list(found.values())
+        self._place = {key: index for index, key in enumerate(found)}
+        self._settings, self._others = self._formulas()
+        self._chain = self._linked()
+        pairs = self._dependences(free)
+        pairs.sort(key=lambda pair: pair[1])
+        self._own = list(dict.fromkeys(quantity for quantity, _ in pairs))
+        columns = sorted({column for _, column in pairs})
+        self.columns = torch.tensor(columns, dtype=torch.int64)
+        # which of the kernel's quantities move with a parameter
+        self._map = torch.zeros(len(self._own), len(columns), dtype=torch.float64)
+        for quantity, column in pairs:
+            self._map[self._own.index(quantity), columns.index(column)] += 1
+        self._is_one_to_one = torch.equal(
+            self._map, torch.eye(*self._map.shape).double()
+        )
+
+    def _formulas(self) -> tuple[list[list[Tensor]], dict[int, Enrichment]]:
+        """Return the parameters of each round's enrichment, and unknown enrichments."""
+        settings: list[list[Tensor]] = []
+        others: dict[int, Enrichment] = {}
+        for index, each in enumerate(self._rounds):
+            known = formula_of(each)
+            if known is None and isinstance(each, Round):
+                names = [name for name, _ in own_parameters(each)]
+                others[index] = _enrichment_of(each, names)
+                settings.append([value for _, value in own_parameters(each)])
+            else:
+                settings.append([] if known is None else known[1])
+        return settings, others
+
+    def _linked(self) -> Chain:
+        index = {id(each): i for i, each in enumerate(self._rounds)}
+        aggregates = {id(each): i for i, each in enumerate(self._aggregates)}
+        links = []
+        for each in self._rounds:
+            known, before = formula_of(each), each.reference_round
+            links.append(
+                Link(
+                    Kind.INITIAL
+                    if not isinstance(each, Round)
+                    else Kind.UNSATURATED  # any other that it is says it itself
+                    if known is None
+                    else known[0],
+                    aggregates[id(each.aggregate)] if isinstance(each, Round) else NONE,
+                    NONE if before is None else index[id(before)],
+                )
+            )
+        return Chain(tuple(links), tuple(index[id(each)] for each in self._observed))
+
+    def _dependences(
+        self, free: FreeParameters
+    ) -> list[tuple[tuple[int, int, int], int]]:
+        """Return each quantity that moves with a free parameter, and its column."""
+        found: list[tuple[tuple[int, int, int], int | None]] = []
+        for a, (aggregate, parts) in enumerate(
+            zip(self._aggregates, self._parts, strict=True)
+        ):
+            total = free.column_of(aggregate.log_target_concentration)
+            for part in parts:
+                weight = WEIGHT, a, self._place[id(part.binding)]
+                found.append((weight, free.column_of(part.log_activity)))
+                found.append((weight, total))
+        for r, settings in enumerate(self._settings):
+            for index, value in enumerate(settings):
+                found.append(((SETTING, r, index), free.column_of(value)))
+        for o, each in enumerate(self._observed):
+            found.append(((DEPTH, o, 0), free.column_of(each.log_depth)))
+        return [(quantity, column) for quantity, column in found if column is not None]
+
+    def numbers(self) -> Numbers:
+        """Return the parameters as they are now."""
+        weights = torch.full(
+            (len(self._aggregates), len(self.bindings)), NEG_INF, dtype=torch.float64
+        )
+        for row, aggregate, parts in zip(
+            weights, self._aggregates, self._parts, strict=True
+        ):
+            total = _number(aggregate.log_target_concentration)
+            for part in parts:
+                row[self._place[id(part.binding)]] = total + _number(part.log_activity)
+        width = max([2, *map(len, self._settings)])
+        padded = [
+            [*map(_number, values), *[0.0] * (width - len(values))]
+            for values in self._settings
+        ]
+        depths = [_number(each.log_depth) for each in self._observed]
+        double = torch.float64
+        return Numbers(
+            weights,
+            torch.tensor(padded, dtype=double),
+            torch.tensor(depths, dtype=double),
+        )
+
+    def loss(self, scores: Tensor, counts: Tensor) -> float:
+        """Return −Σ k log p at the current parameters.
+
+        Args:
+            scores: (bindings, N) log scores, float64.
+            counts: (N, rounds).
+        """
+        numbers = self.numbers()
+        total = 0.0
+        for rows in pieces_of(len(counts), PROBES):
+            if self._others or not self.bindings:
+                found = self._found(numbers, scores, counts, [], [])
+                total += found(rows).loss
+                continue
+            cost = selection_cost(
+                scores[:, rows].unbind(0),
+                numbers.log_weights.to(scores.device),
+                numbers.settings.to(scores.device),
+                numbers.log_depths.to(scores.device),
+                counts[rows],
+                self._chain,
+            )
+            total += float(cost)
+        return total
+
+    def information(
+        self, scores: Tensor, counts: Tensor, live: list[int]
+    ) -> Callable[[slice], Found]:
+        """Return loss, gradient and information, of parameters and of scores.
+
+        Args:
+            scores: (bindings, N) log scores, float64.
+            counts: (N, rounds).
+            live: The bindings whose scores depend on parameters.
+
+        Returns:
+            What `selection_information` does, but by `columns`.
+        """
+        found_of = self._found(self.numbers(), scores, counts, self._own, live)
+        if self._is_one_to_one:
+            return found_of
+        by = self._map.to(scores.device)
+
+        def by_column(rows: slice) -> Found:
+            found = found_of(rows)
+            return found._replace(
+                gradient=found.gradient @ self._map,
+                information=self._map.T @ found.information @ self._map,
+                crossing=torch.einsum("aqn,qc->acn", found.crossing, by),
+            )
+
+        return by_column
+
+    def _found(
+        self,
+        numbers: Numbers,
+        scores: Tensor,
+        counts: Tensor,
+        own: list[tuple[int, int, int]],
+        live: list[int],
+    ) -> Callable[[slice], Found]:
+        return selection_information(
+            scores,
+            numbers.log_weights,
+            numbers.settings,
+            numbers.log_depths,
+            counts,
+            self._chain,
+            own,
+            live,
+            self._others,
+        )
 
 
 class _Enrichment(nn.Module):
     """A round's log enrichment as a module, so that its parameters can be replaced."""
 
-    def __init__(self, selected: BaseRound) -> None:
+    def __init__(self, selected: Round) -> None:
         super().__init__()
         self.selected = selected
 
@@ -52,129 +243,19 @@ class _Enrichment(nn.Module):
         return self.selected.log_enrichment_of(log_aggregate)
 
 
-class Selection:
-    """The rounds of an experiment, apart from the scores of its bindings.
+def _enrichment_of(each: Round, names: list[str]) -> Enrichment:
+    """Return the enrichment of a class of the user's as a function of its settings."""
+    module = _Enrichment(each)
 
-    Attributes:
-        bindings: The bindings that are present in any round, in order.
-    """
-
-    def __init__(self, experiment: Experiment, free: FreeParameters) -> None:
-        """Look through an experiment that `is_plain`."""
-        self._free = free
-        self._rounds = list(experiment.components())
-        self._observed = cast("list[BaseRound]", list(experiment.rounds))
-        self._aggregates: dict[int, Aggregate] = {}
-        self._parts: dict[int, list[Contribution]] = {}
-        found: dict[int, Binding] = {}
-        for each in self._rounds:
-            if isinstance(each, Round):
-                aggregate = each.aggregate
-                self._aggregates[id(aggregate)] = aggregate
-                self._parts[id(aggregate)] = aggregate.present()
-                for part in self._parts[id(aggregate)]:
-                    found[id(part.binding)] = part.binding
-        self.bindings = list(found.values())
-        self._index = {key: index for index, key in enumerate(found)}
-        self._enrichments = {id(each): _Enrichment(each) for each in self._rounds}
-
-    def shares(self, scores: Tensor, *, derivatives: bool) -> Shares:
-        """Return the shares of the observed rounds.
-
-        Args:
-            scores: (bindings, n) log scores, float64.
-            derivatives: Whether to take them.
-        """
-        known: dict[int, tuple[Tensor, Sparse]] = {
-            key: self._aggregate(aggregate, scores, derivatives)
-            for key, aggregate in self._aggregates.items()
+    def enrichment(log_z: Tensor, settings: Tensor) -> Tensor:
+        own: Mapping[str, Tensor] = {
+            f"selected.{name}": value
+            for name, value in zip(names, settings, strict=False)
         }
-        totals: dict[int, tuple[Tensor, Sparse]] = {}
-        for each in self._rounds:  # references first
-            own = self._enrichment(each, scores, known, derivatives=derivatives)
-            if each.reference_round is not None:
-                own = _added(own, totals[id(each.reference_round)])
-            totals[id(each)] = own
-        outputs, logits = [], []
-        for each in self._observed:
-            value, sparse = totals[id(each)]
-            outputs.append(_double(each.log_depth) + value)
-            column = self._free.column_of(each.log_depth)
-            if derivatives and column is not None:
-                sparse = sparse | {-1 - column: torch.ones_like(value)}
-            logits.append(sparse)
-        stacked = torch.stack(outputs)
-        total = logsumexp(stacked, 0)
-        # A probe that no round can contain: −∞ in all of them.
-        return Shares(stacked - total.masked_fill(total == NEG_INF, 0.0), logits)
+        value: Tensor = functional_call(module, dict(own), (log_z,))
+        return value
 
-    def _aggregate(
-        self, aggregate: Aggregate, scores: Tensor, derivatives: bool
-    ) -> tuple[Tensor, Sparse]:
-        """Return log Z and its derivatives."""
-        parts = self._parts[id(aggregate)]
-        log_total = _double(aggregate.log_target_concentration)
-        if not parts:
-            return scores.new_full(scores.shape[1:], NEG_INF), {}
-        where = [self._index[id(part.binding)] for part in parts]
-        log_alpha = torch.stack([_double(part.log_activity) for part in parts])
-        terms = scores[where] + log_alpha.to(scores)[:, None]
-        log_sum = logsumexp(terms, 0)
-        log_z = log_sum + log_total
-        if not derivatives:
-            return log_z, {}
-        nothing = log_sum == NEG_INF
-        shares = (terms - log_sum.masked_fill(nothing, 0.0)).exp()
-        sparse: Sparse = {}
-        for share, index, part in zip(shares.unbind(), where, parts, strict=True):
-            sparse[index] = share
-            column = self._free.column_of(part.log_activity)
-            if column is not None:
-                sparse[-1 - column] = share
-        column = self._free.column_of(aggregate.log_target_concentration)
-        if column is not None:
-            sparse[-1 - column] = (~nothing).to(log_z.dtype)
-        return log_z, sparse
-
-    def _enrichment(
-        self,
-        each: BaseRound,
-        scores: Tensor,
-        known: Mapping[int, tuple[Tensor, Sparse]],
-        *,
-        derivatives: bool,
-    ) -> tuple[Tensor, Sparse]:
-        """Return the log enrichment over the reference round, and its derivatives."""
-        if not isinstance(each, Round):
-            return scores.new_zeros(scores.shape[1:]), {}
-        log_z, sparse = known[id(each.aggregate)]
-        module = self._enrichments[id(each)]
-        own = {
-            f"selected.{name}": _double(parameter)
-            for name, parameter in own_parameters(each)
-        }
-        if not derivatives:
-            return functional_call(module, own, (log_z,)), {}
-        keys = [
-            self._free.column_of(parameter) for _, parameter in own_parameters(each)
-        ]
-        with torch.enable_grad():
-            at = log_z.detach().requires_grad_()
-            spread = {
-                name: value.expand(len(log_z)).clone().requires_grad_()
-                for name, value in own.items()
-            }
-            value = functional_call(module, spread, (at,))
-            slopes = torch.autograd.grad(
-                value.sum(), [at, *spread.values()], allow_unused=True
-            )
-        result: Sparse = {}
-        if slopes[0] is not None:
-            result = {key: slopes[0] * column for key, column in sparse.items()}
-        for key, slope in zip(keys, slopes[1:], strict=True):
-            if key is not None and slope is not None:
-                result[-1 - key] = slope
-        return value.detach(), result
+    return enrichment
 
 
 def own_parameters(each: BaseRound) -> list[tuple[str, nn.Parameter]]:
@@ -221,15 +302,10 @@ def _is_plain_round(each: BaseRound) -> bool:
     )
 
 
-def _double(parameter: Tensor) -> Tensor:
-    return parameter.detach().double()
+def _number(parameter: Tensor) -> float:
+    return float(parameter.detach())
 
 
-def _added(
-    first: tuple[Tensor, Sparse], second: tuple[Tensor, Sparse]
-) -> tuple[Tensor, Sparse]:
-    value = first[0] + second[0]
-    sparse = dict(second[1])
-    for key, column in first[1].items():
-        sparse[key] = sparse[key] + column if key in sparse else column
-    return value, sparse
+def pieces_of(n_probes: int, step: int) -> list[slice]:
+    """Return slices of at most so many probes."""
+    return [slice(i, min(i + step, n_probes)) for i in range(0, n_probes, step)]

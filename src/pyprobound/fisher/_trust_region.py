@@ -15,15 +15,17 @@ once: the objective is computed there with its derivatives.
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
 import torch
 from torch import Tensor
 
-from pyprobound.fisher._objective import Quadratic
+from pyprobound.fisher._conjugate import ProductParabola
+from pyprobound.fisher._quadratic import ProductQuadratic, Quadratic, Step
 from pyprobound.fisher._secant import Secant
 from pyprobound.loss import Loss
+
+Here: TypeAlias = Quadratic | ProductQuadratic
 
 TOLERANCE = 1e-8
 """A predicted decrease of the objective, in nats per read, that ends a fit."""
@@ -66,7 +68,7 @@ class Objective(Protocol):
     def loss(self) -> Loss:
         """Return the loss at the current parameters."""
 
-    def quadratic(self) -> Quadratic:
+    def quadratic(self) -> Here:
         """Return it up to second order."""
 
     def balance(self) -> bool:
@@ -80,19 +82,15 @@ class Objective(Protocol):
 ObjectiveT = TypeVar("ObjectiveT", bound=Objective)
 
 
-@dataclass(frozen=True)
-class Step:
-    """A step and what it is expected to gain.
+class Subproblem(Protocol):
+    """A parabola around a point, of which steps can be had."""
 
-    Attributes:
-        change: (P,).
-        length: Its length.
-        gain: The predicted decrease.
-    """
+    @property
+    def newton(self) -> Step | None:
+        """The step to its minimum, None where that is not known."""
 
-    change: Tensor
-    length: float
-    gain: float
+    def within(self, radius: float) -> Step:
+        """Return the best step of at most (nearly) this length."""
 
 
 class Parabola:
@@ -179,9 +177,9 @@ class TrustRegion(Generic[ObjectiveT]):
         self.objective = objective
         self._tolerance, self._rounding = tolerance, rounding
         self._radius = max(1.0, START_RADIUS * math.sqrt(len(objective.free)))
-        self._here: Quadratic | None = None
+        self._here: Here | None = None
         self._is_told = self._is_balanced = self._is_widened = False
-        self._secant = Secant(len(objective.free))
+        self._secant: Secant | None = None
         self._is_sure = True
         self.reason = ""
         self.trials = 0
@@ -195,7 +193,7 @@ class TrustRegion(Generic[ObjectiveT]):
             "is_widened": self._is_widened,
             "is_sure": self._is_sure,
             "trials": self.trials,
-            "secant": self._secant.state,
+            "secant": None if self._secant is None else self._secant.state,
         }
 
     def resume(self, state: Mapping[str, Any]) -> None:
@@ -203,7 +201,9 @@ class TrustRegion(Generic[ObjectiveT]):
         self._is_told, self._is_balanced = True, bool(state["is_balanced"])
         self._is_widened, self._is_sure = state["is_widened"], state["is_sure"]
         self._radius, self.trials = state["radius"], int(state["trials"])
-        self._secant.resume(state["secant"])
+        if state["secant"] is not None:
+            self._secant = Secant(len(self.objective.free))
+            self._secant.resume(state["secant"])
 
     def iterate(self) -> Iterator[Loss]:
         """Yield the loss at the start, and after every step."""
@@ -225,7 +225,7 @@ class TrustRegion(Generic[ObjectiveT]):
             here = self._seen(following)
             yield here.loss
 
-    def _seen(self, here: Quadratic) -> Quadratic:
+    def _seen(self, here: Here) -> Here:
         self._here = here
         return here
 
@@ -234,20 +234,20 @@ class TrustRegion(Generic[ObjectiveT]):
         """What the objective will end at, if it is the parabola that it seems."""
         if self._here is None or not _is_finite(self._here):
             return math.inf
-        newton = Parabola(self._here.gradient, self._here.curvature).newton
+        newton = _plain(self._here).newton
         return self._here.value - (0.0 if newton is None else max(newton.gain, 0.0))
 
-    def _widen(self, here: Quadratic) -> None:
+    def _widen(self, here: Here) -> None:
         """Trust a first step of any length, if it has little to gain.
 
         What is long then are directions that hardly matter.
         """
         if _is_finite(here):
-            newton = Parabola(here.gradient, here.curvature).newton
+            newton = _plain(here).newton
             if newton is not None and newton.gain < NEAR:
                 self._radius = min(max(self._radius, newton.length), LARGEST_RADIUS)
 
-    def _balanced(self, here: Quadratic) -> Quadratic | None:
+    def _balanced(self, here: Here) -> Here | None:
         """Return the objective with depths set to fit, None if that does not help."""
         start = self.objective.free.get()
         if not self.objective.balance():
@@ -259,16 +259,19 @@ class TrustRegion(Generic[ObjectiveT]):
         self.objective.free.set(start)
         return None
 
-    def _improved(self, here: Quadratic) -> Quadratic | None:
+    def _improved(self, here: Here) -> Here | None:
         """Take one step; return None, with the reason, where there is none."""
         if not _is_finite(here):
             self.reason = "stuck: the loss, or its derivative, is not a finite number"
             return None
         parabola = self._parabola(here)
         slope = float(here.gradient.norm())
-        if parabola.newton is not None and parabola.newton.gain < self._tolerance:
+        if isinstance(parabola, ProductParabola):
+            parabola.within(self._radius)  # products lead to the minimum by and by
+        newton = parabola.newton
+        if newton is not None and newton.gain < self._tolerance:
             self.reason = (
-                f"converged: predicted decrease {max(parabola.newton.gain, 0.0):.1g}"
+                f"converged: predicted decrease {max(newton.gain, 0.0):.1g}"
                 f" below {self._tolerance:.0e}, gradient {slope:.1g}"
             )
             return None
@@ -282,20 +285,22 @@ class TrustRegion(Generic[ObjectiveT]):
         if following is None:
             free.set(start)
             return None
-        self._secant.learn(here, following, free.get() - start)
+        if isinstance(here, Quadratic) and isinstance(following, Quadratic):
+            self._secant = self._secant or Secant(len(free))
+            self._secant.learn(here, following, free.get() - start)
         return following
 
-    def _parabola(self, here: Quadratic) -> Parabola:
+    def _parabola(self, here: Here) -> Subproblem:
         """Return the best parabola known here that has a minimum."""
-        if self._secant.is_used:
+        known = self._secant is not None and self._secant.is_used
+        if known and isinstance(here, Quadratic):
+            assert self._secant is not None
             parabola = Parabola(here.gradient, here.curvature + self._secant.lacking)
             if parabola.newton is not None:
                 return parabola
-        return Parabola(here.gradient, here.curvature)
+        return _plain(here)
 
-    def _lower(
-        self, here: Quadratic, parabola: Parabola, start: Tensor
-    ) -> Quadratic | None:
+    def _lower(self, here: Here, parabola: Subproblem, start: Tensor) -> Here | None:
         """Move the parameters by a step that lowers the objective, if there is one."""
         value = here.value
         step = parabola.within(self._radius)
@@ -322,7 +327,7 @@ class TrustRegion(Generic[ObjectiveT]):
         )
         return None
 
-    def _tried(self) -> tuple[float, Quadratic | None]:
+    def _tried(self) -> tuple[float, Here | None]:
         """Return the objective here, derivatives and all if it is likely to be kept."""
         self.trials += 1
         if self._is_sure:
@@ -341,9 +346,13 @@ class TrustRegion(Generic[ObjectiveT]):
             self._radius = min(factor * self._radius, LARGEST_RADIUS)
 
 
-def _is_finite(here: Quadratic) -> bool:
-    return (
-        bool(here.gradient.isfinite().all())
-        and bool(here.curvature.isfinite().all())
-        and math.isfinite(here.value)
-    )
+def _plain(here: Here) -> Subproblem:
+    """Return the parabola of the information alone."""
+    if isinstance(here, Quadratic):
+        return Parabola(here.gradient, here.curvature)
+    return ProductParabola(here.gradient, here.curvature)
+
+
+def _is_finite(here: Here) -> bool:
+    known = not isinstance(here, Quadratic) or bool(here.curvature.isfinite().all())
+    return known and bool(here.gradient.isfinite().all()) and math.isfinite(here.value)

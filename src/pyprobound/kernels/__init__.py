@@ -10,15 +10,19 @@ it; `use_backend` chooses (see `_backends`).
     log_sum              log Σ_{c,x} exp(h · windows)               (N,)
     log_sum_windows      both steps at once, windows never stored   (N,)
     log_sum_dimers       log Σ over all pairs of windows            (N,)
-    window_features      weighted sums of the letters in windows    (N, columns)
+    window_features      weighted sums of the letters in windows    (n, columns)
+    window_posterior     the weights of windows in their log sum    (n, C, W)
 
-(`window_features` is itself a derivative, and has none.)
+The last two are derivatives themselves, and have none; so is `selection_information`,
+beside the cost of counts in `selection`. They are made for a piece of the probes at a
+time.
 """
 
 from pyprobound.kernels._backends import use_backend
 from pyprobound.kernels.log_sum_dimers import log_sum_dimers
 from pyprobound.kernels.log_sum_windows import log_sum, log_sum_windows
 from pyprobound.kernels.window_features import window_features
+from pyprobound.kernels.window_posterior import window_posterior
 from pyprobound.kernels.window_scores import soft_window_scores, window_scores
 
 __all__ = [
@@ -28,5 +32,6 @@ __all__ = [
     "soft_window_scores",
     "use_backend",
     "window_features",
+    "window_posterior",
     "window_scores",
 ]

@@ -31,7 +31,9 @@ Kernel = Literal[
     "log_sum_dimers",
     "log_sum_windows",
     "selection",
+    "selection_information",
     "window_features",
+    "window_posterior",
     "window_scores",
 ]
 

@@ -92,17 +92,29 @@ class _BindingRows:
                 target[own[own >= 0]] = free.columns_of(parameter)[own >= 0]
         self._target, self._n_local = target, len(local)
 
-    def of(self, seqs: Tensor, scores: Tensor) -> Tensor:
-        """Return (n, P)."""
-        out = torch.zeros(len(seqs), self._size, dtype=torch.float64)
+    def at(self, scores: Tensor) -> Callable[[slice], Tensor]:
+        """Return the derivatives of a piece of the sequences, (n, P).
+
+        Args:
+            scores: (N,) the log scores of all sequences.
+        """
         if self._derivatives is None:
-            return out
-        found = self._derivatives.of(seqs, scores).cpu()
+            n = len(scores)
+            return lambda rows: torch.zeros(
+                len(range(n)[rows]), self._size, dtype=torch.float64
+            )
+        pieces = self._derivatives.at(scores)
+        return lambda rows: self._laid(pieces(rows).cpu())
+
+    def _laid(self, found: Tensor) -> Tensor:
+        """Return derivatives by a binding's own parameters as those by the model's."""
+        assert self._derivatives is not None
+        out = torch.zeros(len(found), self._size, dtype=torch.float64)
         columns = self._derivatives.columns
         kept = self._target[columns] >= 0
         out.index_add_(1, self._target[columns[kept]], found[:, kept])
         for own, matrix in self._aliased:
-            whole = found.new_zeros(len(seqs), self._n_local)
+            whole = found.new_zeros(len(found), self._n_local)
             whole[:, columns] = found
             out += whole[:, own] @ matrix
         return out
@@ -115,7 +127,7 @@ class _BindingRows:
         """
         if self._derivatives is None:
             return
-        needed = self._derivatives.bytes_per_probe(length)
+        needed = self._derivatives.bytes_per_probe()
         if needed > memory_budget():
             msg = (
                 f"errors of {binding} on {length} letters would take"
@@ -124,11 +136,11 @@ class _BindingRows:
             )
             raise PyProBoundError(msg)
 
-    def bytes_per_probe(self, length: int) -> int:
+    def bytes_per_probe(self) -> int:
         """Bound the temporaries of one sequence."""
         if self._derivatives is None:
             return 0
-        return self._derivatives.bytes_per_probe(length)
+        return self._derivatives.bytes_per_probe()
 
 
 @dataclass(frozen=True)
@@ -175,24 +187,26 @@ class ScoreRows:
         length = seqs.shape[1]
         for each, binding in zip(made, bindings, strict=True):
             each.check_memory(binding, length)
-        cost = sum(each.bytes_per_probe(length) for each in made)
+        cost = sum(each.bytes_per_probe() for each in made)
         step = max(1, min(MOST_AT_ONCE, memory_budget() // max(1, 4 * cost)))
+        pieces = [slice(at, at + step) for at in range(0, len(seqs), step)]
         scores: list[list[Tensor]] = [[] for _ in made]
-        rows: list[list[Tensor]] = [[] for _ in made]
-        for start in range(0, len(seqs), step):
-            piece = seqs[start : start + step]
-            evaluation = Evaluation(piece)
-            for index, binding in enumerate(bindings):
+        for rows in pieces:
+            evaluation = Evaluation(seqs[rows])
+            for own, binding in zip(scores, bindings, strict=True):
                 with torch.no_grad():
-                    score = evaluation(binding.evaluate).double()
-                scores[index].append(score.cpu())
-                rows[index].append(made[index].of(piece, score))
+                    own.append(evaluation(binding.evaluate).double())
+        whole = [torch.cat(each) for each in scores]
+        jacobians = []
+        for each, own_scores in zip(made, whole, strict=True):
+            derivatives = each.at(own_scores)
+            jacobians.append(torch.cat([derivatives(rows) for rows in pieces]))
         return cls(
             len(seqs),
             free,
             {id(each): i for i, each in enumerate(trained or bindings)},
-            [torch.cat(each) for each in scores],
-            [torch.cat(each) for each in rows],
+            [each.cpu() for each in whole],
+            jacobians,
         )
 
     def score(self, index: int) -> Rows:

@@ -36,6 +36,7 @@ from torch import Tensor
 
 from pyprobound._numerics import NEG_INF, scale_log
 from pyprobound.kernels._numba import Array, array_of, run
+from pyprobound.kernels._operators import direct
 from pyprobound.kernels.log_sum_dimers import _reference
 from pyprobound.kernels.log_sum_dimers._numba_weights import Weights, relative_weights
 from pyprobound.kernels.log_sum_dimers._tiles import (
@@ -58,7 +59,7 @@ def log_sum_dimers(
         return _reference.log_sum_dimers(windows_a, windows_b, log_omega, group, hill)
     # The very same tensor, so that there is one gradient, of both places.
     second = None if windows_b is windows_a else windows_b
-    sums: Tensor = _log_sums(windows_a, second, log_omega, group, hill)
+    sums: Tensor = direct(_log_sums)(windows_a, second, log_omega, group, hill)
     return sums
 
 

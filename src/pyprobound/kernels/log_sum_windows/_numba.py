@@ -18,6 +18,7 @@ from torch import Tensor
 from pyprobound._numerics import logsumexp, scale_log
 from pyprobound.kernels._numba import array_of, stretches
 from pyprobound.kernels._numba_tables import from_parts
+from pyprobound.kernels._operators import direct
 from pyprobound.kernels._words import Words, narrow
 from pyprobound.kernels.log_sum_windows import _reference
 from pyprobound.kernels.log_sum_windows._numba_given import log_sum_given
@@ -239,7 +240,7 @@ def log_sum_windows(
         added = scale_log(added, hill)
     if group is None:
         group = seqs.new_zeros(1, dtype=torch.int64)
-    sums: Tensor = log_sum_words(
+    sums: Tensor = direct(log_sum_words)(
         seqs,
         tables.known,
         tables.spans,

@@ -20,7 +20,7 @@ from pyprobound.kernels._words import (
 
 
 @inline
-def _fractions(tables, bias, words, at, group, first, last, p):
+def fractions(tables, bias, words, at, group, first, last, p):
     """Return the log sum of a probe, and the sum of the terms in p.
 
     Args:
@@ -75,7 +75,7 @@ def forward(reading, tables, bias, groups, sums):
         for n in range(start, min(start + U(TILE), n_probes)):
             first, last = windows_of(reading, n)
             at, group = (n - start) * step, groups[n] if len(groups) else ZERO
-            log_sum, _ = _fractions(tables, bias, words, at, group, first, last, p)
+            log_sum, _ = fractions(tables, bias, words, at, group, first, last, p)
             sums[n] = log_sum
 
 
@@ -102,7 +102,7 @@ def backward(reading, tables, bias, groups, grad, to_entries, to_bias):
         for n in range(start, min(start + U(TILE), n_probes)):
             first, last = windows_of(reading, n)
             at, group = (n - start) * step, groups[n] if len(groups) else ZERO
-            log_sum, total = _fractions(tables, bias, words, at, group, first, last, p)
+            log_sum, total = fractions(tables, bias, words, at, group, first, last, p)
             if log_sum == -np.inf:
                 continue
             scale = grad[n] / total

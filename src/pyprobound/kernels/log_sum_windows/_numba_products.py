@@ -32,7 +32,7 @@ from pyprobound.kernels._words import (
 
 
 @melt
-def _sum(tables, bias, words, at, part, group, first, last, keep, p):
+def sum_of_part(tables, bias, words, at, part, group, first, last, keep, p):
     """Return the sum of the products of a part of the channels of a probe.
 
     Args:
@@ -92,7 +92,7 @@ def forward(reading, tables, bias, groups, shift, trust, sums, lost):
             at, group = (n - start) * step, groups[n] if len(groups) else ZERO
             total = sums.dtype.type(0)
             for part in range(tables.n_parts):
-                total += _sum(
+                total += sum_of_part(
                     tables, bias, words, at, part, group, first, last, False, nothing
                 )
             if total >= trust:
@@ -132,7 +132,7 @@ def backward(
             at, group = (n - start) * step, groups[n] if len(groups) else ZERO
             total = grad.dtype.type(0)
             for part in range(tables.n_parts):
-                total += _sum(
+                total += sum_of_part(
                     tables, bias, words, at, part, group, first, last, True, p
                 )
             if total < trust:

@@ -56,9 +56,9 @@ def cost_and_gradient(
         for each in (log_weights, settings, log_depths)
     ]
     by_scores = scores.new_empty(scores.shape if with_gradient else (0, 0))
-    reads, steps = _flat(counts)
+    reads, steps = flat_counts(counts)
     arrays = [array_of(each) for each in (scores, log_weights)]
-    arrays += _factors(arrays[1], scores.dtype)
+    arrays += factors_of(arrays[1], scores.dtype)
     arrays += [array_of(each) for each in (settings, log_depths, reads)]
     table = np.array(links, dtype=np.int64).reshape(-1, 3)
     columns = np.array(observed, dtype=np.int64)
@@ -81,7 +81,7 @@ def cost_and_gradient(
     return cost, by_scores, by_weights, by_settings, by_depths
 
 
-def _flat(counts: Tensor) -> tuple[Tensor, tuple[int, int]]:
+def flat_counts(counts: Tensor) -> tuple[Tensor, tuple[int, int]]:
     """Return counts as they lie, and the steps from probe to probe and column.
 
     Tables lie column by column as a rule, which is how the loops take them.
@@ -93,7 +93,7 @@ def _flat(counts: Tensor) -> tuple[Tensor, tuple[int, int]]:
     return counts.reshape(-1), (counts.shape[1], 1)
 
 
-def _factors(log_weights: Array, dtype: torch.dtype) -> tuple[Array, Array]:
+def factors_of(log_weights: Array, dtype: torch.dtype) -> tuple[Array, Array]:
     """Return the largest weight of each binding, and e to all weights below it.
 
     There are none where one exponential of each score cannot serve all aggregates: it
@@ -158,13 +158,13 @@ def _cost(
     cost = 0.0
     for first in range(start, stop, BLOCK):
         n = min(BLOCK, stop - first)
-        _load(scores, counts, by_probe, by_column, first, n, x, k)
+        load(scores, counts, by_probe, by_column, first, n, x, k)
         if len(factors):
-            _log_sums_of_shared(x, scale, factors, n, wanted, work, shares, log_z)
+            log_sums_of_shared(x, scale, factors, n, wanted, work, shares, log_z)
         else:
-            _log_sums(x, weights, n, wanted, work, shares, log_z)
+            log_sums(x, weights, n, wanted, work, shares, log_z)
         for r in range(n_links):
-            _enrich(r, links, settings, log_z, n, enriched, slopes, extra)
+            enrich(r, links, settings, log_z, n, enriched, slopes, extra)
         cost += _compare(enriched, observed, depths, k, n, wanted, work, p)
         if not wanted:
             continue
@@ -175,7 +175,7 @@ def _cost(
 
 
 @inline
-def _load(
+def load(
     scores: Array,
     counts: Array,
     by_probe: int,
@@ -200,7 +200,7 @@ def _load(
 
 
 @inline
-def _log_sums(
+def log_sums(
     x: Array,
     weights: Array,
     n: int,
@@ -227,7 +227,7 @@ def _log_sums(
 
 
 @inline
-def _log_sums_of_shared(
+def log_sums_of_shared(
     x: Array,
     scale: Array,  # (1, bindings)
     factors: Array,
@@ -303,7 +303,7 @@ def _finish_log_sums(
 
 
 @inline
-def _enrich(
+def enrich(
     r: int,
     links: Array,
     settings: Array,

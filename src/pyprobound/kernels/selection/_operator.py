@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pyprobound.kernels._operators import differentiable
+from pyprobound.kernels._operators import differentiable, direct
 from pyprobound.kernels.selection import _reference
 from pyprobound.kernels.selection._chain import Chain, Kind, Link
 
@@ -57,7 +57,7 @@ def cost_operator(
         if not something or not all(map(can_take, (*scores, *given))):
             return _reference.selection_cost(scores, *given, counts, chain)
         leaves = torch.stack(tuple(scores)), *given
-        found: tuple[Tensor, ...] = operator(
+        found: tuple[Tensor, ...] = direct(operator)(
             *leaves,
             counts,
             [number for link in chain.links for number in _numbers(link)],

@@ -8,7 +8,7 @@ time, sorted by their column, so that a lane of the second kernel adds up those 
 column, in order. All sums are float64; repeats agree bit by bit.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -29,26 +29,29 @@ WIDEST = 32
 
 
 def window_features(
-    seqs: Tensor,
-    weights: Tensor,
-    places: Sequence[Tensor],
-    embedding: Tensor,
-    out: Tensor,
-    dilation: int,
-) -> None:
-    """Add the features to `out`; see the public function."""
-    fractions = embedding.to(out.dtype).contiguous()
-    seqs, weights = seqs.contiguous(), weights.contiguous()
-    for distance, columns in enumerate(places):
-        sorting = Sorting.of(columns, out.shape[1])
-        bytes_per_probe = columns.numel() * out.element_size()
-        n_at_once = chunk_length(bytes_per_probe, out.device)
-        for start in range(0, len(seqs), n_at_once):
-            rows = slice(start, start + n_at_once)
-            found = _entries(
-                seqs[rows], weights[rows], fractions, sorting, distance, dilation
-            )
-            _add(found, sorting, out[rows])
+    seqs: Tensor, places: Sequence[Tensor], embedding: Tensor, dilation: int
+) -> Callable[[slice, Tensor, Tensor], None]:
+    """Return what adds the features of a piece; see the public function."""
+    codes = seqs.contiguous()
+    known: dict[int, list[Sorting]] = {}
+
+    def add(piece: slice, weights: Tensor, out: Tensor) -> None:
+        own, weights = codes[piece], weights.contiguous()
+        fractions = embedding.to(out.dtype).contiguous()
+        n_columns = out.shape[1]
+        if n_columns not in known:
+            known[n_columns] = [Sorting.of(columns, n_columns) for columns in places]
+        for distance, sorting in enumerate(known[n_columns]):
+            bytes_per_probe = len(sorting.entries) * out.element_size()
+            n_at_once = chunk_length(bytes_per_probe, out.device)
+            for start in range(0, len(own), n_at_once):
+                rows = slice(start, start + n_at_once)
+                found = _entries(
+                    own[rows], weights[rows], fractions, sorting, distance, dilation
+                )
+                _add(found, sorting, out[rows])
+
+    return add
 
 
 @dataclass(frozen=True)
@@ -69,11 +72,12 @@ class Sorting:
 
     @classmethod
     def of(cls, columns: Tensor, n_columns: int) -> "Sorting":
-        """Sort the columns (C, A, k) or (C, A, A, k − d) of entries."""
+        """Sort the columns (C, A, k) or (C, A, A, k − d) of entries that have one."""
         flat = columns.flatten()
-        counts = torch.bincount(flat, minlength=n_columns)
+        counts = torch.bincount(flat[flat >= 0], minlength=n_columns)
+        n_without = int((flat < 0).sum())
         return cls(
-            torch.argsort(flat, stable=True),
+            torch.argsort(flat, stable=True)[n_without:],
             torch.nn.functional.pad(counts.cumsum(0), (1, 0)),
             columns.shape[-1],
             columns[0, ..., 0].numel(),

@@ -22,6 +22,7 @@ from pyprobound.kernels._numba_tables import (
     entry_of,
     from_parts,
 )
+from pyprobound.kernels._operators import direct
 from pyprobound.kernels._vectors import entry, plus, set_entry
 from pyprobound.kernels._words import (
     MIXED,
@@ -387,5 +388,5 @@ def window_scores(
         return _reference.window_scores(seqs, filters, embedding, pad, dilation, bias)
     letters, others = tables.with_channel_bias(bias)
     read = seqs, tables.known, tables.spans, tables.mixed
-    windows: Tensor = score_words(*read, letters, others, tables.layout(), pad)
+    windows: Tensor = direct(score_words)(*read, letters, others, tables.layout(), pad)
     return windows
