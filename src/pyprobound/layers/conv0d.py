@@ -76,7 +76,7 @@ class Conv0d(Layer):
         """
         super().__init__(nonspecific, input_shape, min_input_length, max_input_length)
         self.train_posbias = train_posbias
-        self._laid = self._wanted()
+        self.lay_anew()
         self.log_posbias = nn.Parameter(
             torch.zeros(len(self._laid), 1, 1), requires_grad=train_posbias
         )
@@ -106,6 +106,10 @@ class Conv0d(Layer):
     def _wanted(self) -> Span:
         lengths = Span(self.min_input_length, self.max_input_length + 1)
         return lengths.shifted(-self.input_growth)
+
+    def lay_anew(self) -> None:
+        """Lay the bias as that of a new layer."""
+        self._laid = self._wanted()
 
     def settle(self) -> None:
         """Re-lay the bias on the current lengths."""

@@ -93,10 +93,7 @@ class Conv1d(Layer):
         self.one_hot = one_hot
         self.unfold = unfold
         self.normalize = normalize
-        self._laid = self._wanted()
-        # Bins are counted from here, so that an edit does not move their borders.
-        self._origins = [span.start for span in self._laid.places]
-        self._ledgers: list[Ledger] | None = None
+        self.lay_anew()
         windows = len(self._laid.places[0])
         shape = len(self._laid.lengths), len(self._stored), -(-windows // bias_bin)
         self.log_posbias = nn.Parameter(torch.zeros(shape), requires_grad=train_posbias)
@@ -232,6 +229,13 @@ class Conv1d(Layer):
         bins = torch.arange(places.start - origin, places.stop - origin)
         bins = bins.div(self._bias_bin, rounding_mode="floor")
         return bins - bins[0] if len(bins) else bins
+
+    def lay_anew(self) -> None:
+        """Lay the bias as that of a new layer."""
+        self._laid = self._wanted()
+        # Bins are counted from here, so that an edit does not move their borders.
+        self._origins = [span.start for span in self._laid.places]
+        self._ledgers: list[Ledger] | None = None
 
     def settle(self) -> None:
         """Re-lay the position bias on the current coordinates.

@@ -3,9 +3,9 @@
     motifs = read_motifs("MA0004.1.jaspar")
     write_motifs("arnt.meme", motifs)
 
-`FORMATS` lists them. Energies are −ΔΔG/RT in natural logarithms; probabilities are those
-of the letters in bound sites, p_b ∝ q_b · e^(E_b) with the background q. What a format
-cannot hold is named in one warning.
+`FORMATS` lists them. Energies are −ΔΔG/RT in natural logarithms; probabilities are
+those of the letters in bound sites, p_b ∝ q_b · e^(E_b) with the background q. What a
+format cannot hold is named in one warning.
 """
 
 from pyprobound.motifs._central import Entry, find_entries, read_entries

@@ -378,7 +378,7 @@ def _remarks(
         for word, words, is_there in _FEATURES
         if word not in known.holds and any(map(is_there, kept))
     ]
-    remarks = [f"left out, as {known.title} has no place for it: {', '.join(lost)}"]
+    remarks = [f"not kept in {known.title}: {', '.join(lost)}"]
     if known.kind == COUNTS and any(
         each.kind != COUNTS and each.n_sites is None for each in kept
     ):
