@@ -1,6 +1,7 @@
 """Finding a published motif: in a file or folder, a package, or on the web."""
 
 import os
+import re
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError, URLError
@@ -33,6 +34,8 @@ _HOCOMOCO_URLS = {
     "H12CORE": "https://hocomoco12.autosome.org/final_bundle/hocomoco12/H12CORE/pwm"
     "/{model}.pwm",
 }
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 Source = str | Path | None
 
@@ -69,7 +72,7 @@ def jaspar(fit_id: str, source: Source = None) -> Motif:
     if found is not None:
         return found
     url = _JASPAR_URL.format(word)
-    motifs = _jaspar.read(Lines(Path(url), _fetched(url, JASPAR)))
+    motifs = _jaspar.read(Lines(url, _fetched(url, JASPAR)))
     return _only(motifs, word, url)
 
 
@@ -93,7 +96,7 @@ def hocomoco(model: str, source: Source = None) -> Motif:
     species = word.partition(".")[0].rpartition("_")[2]
     url = _HOCOMOCO_URLS[release].format(model=word, species=species)
     text = _fetched(url, HOCOMOCO)
-    return _only(_rows.read_hocomoco("energies")(Lines(Path(url), text)), word, url)
+    return _only(_rows.read_hocomoco("energies")(Lines(url, text)), word, url)
 
 
 def _place(source: Source, variable: str) -> Path | None:
@@ -102,8 +105,7 @@ def _place(source: Source, variable: str) -> Path | None:
 
 
 def _word(name: str, what: str) -> str:
-    plain = isinstance(name, str) and name.replace("_", "").replace("-", "")
-    if not plain or not plain.replace(".", "").isalnum() or not plain.isascii():
+    if not _NAME.fullmatch(name):
         raise InputError(f"{name!r} is no name of {what}")
     return name
 
@@ -146,8 +148,7 @@ def _of_package(name: str) -> Motif | None:
         from pyjaspar import jaspardb  # noqa: PLC0415 optional, and slow to import
     except ImportError:
         return None
-    base, _, version = name.partition(".")
-    found: Any = jaspardb().fetch_motif_by_id(name if version else base)
+    found: Any = jaspardb().fetch_motif_by_id(name)
     if found is None:
         return None
     counts = np.array([found.counts[letter] for letter in DNA], dtype=np.float64)

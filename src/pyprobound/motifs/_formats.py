@@ -358,7 +358,7 @@ def _check_alike(motifs: Sequence[Motif], known: Format, file: Path) -> None:
     for each in motifs[1:]:
         differ = each.letters != first.letters and known.name in ("meme", "probound")
         if "background" in known.holds:
-            differ |= bool((each.background != first.background).any())
+            differ |= not np.array_equal(each.background, first.background)
         if differ:
             rule = "one file has one alphabet and one background"
             raise PyProBoundError(

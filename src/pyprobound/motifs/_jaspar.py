@@ -31,7 +31,7 @@ def _matrix(lines: Lines, header: str) -> Motif:
         if not found:
             continue
         letter = DNA[len(rows) : len(rows) + 1]
-        if found[0].isalpha():
+        if found[0].upper() in {*DNA, "U"}:
             letter, found = found[0].upper(), found[1:]
         letters += letter
         rows.append(lines.numbers(found, len(rows[0]) if rows else None))

@@ -20,11 +20,11 @@ class Lines:
     """The lines of a file, read one after another.
 
     Attributes:
-        file: Where they are from.
+        file: Where they are from, a path or an address.
         number: The number of the line given last, from 1.
     """
 
-    def __init__(self, file: Path, text: str) -> None:
+    def __init__(self, file: Path | str, text: str) -> None:
         """Begin before the first line."""
         self.file = file
         self._lines = text.removeprefix("\ufeff").splitlines()

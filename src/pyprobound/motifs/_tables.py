@@ -1,6 +1,7 @@
 """Formats with named rows or columns of probabilities: UniPROBE and CIS-BP."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -11,7 +12,7 @@ from pyprobound.motifs._motif import Motif
 def read_uniprobe(lines: Lines) -> list[Motif]:
     """Return the motifs of a file: a line of text, then a row for each letter."""
     motifs: list[Motif] = []
-    name, said = lines.file.stem, False
+    name, said = Path(lines.file).stem, False
     rows: dict[str, list[float]] = {}
     number = 0
 
@@ -100,7 +101,7 @@ def _cisbp_matrix(lines: Lines, words: list[str], said: dict[str, str]) -> Motif
     if not rows:
         lines.fail("a matrix without positions", number)
     values = np.array(rows).T[[given.index(letter) for letter in letters]]
-    name = said.get("TF Name") or said.get("Motif") or lines.file.stem
+    name = said.get("TF Name") or said.get("Motif") or Path(lines.file).stem
     identifier = said.get("Motif", "")
     metadata = {
         key: said[key] for key in ("TF", "Gene", "Family", "Species") if key in said
