@@ -17,8 +17,11 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from pyprobound import alphabets
+from pyprobound.alphabets import Alphabet
 from pyprobound.probound._coefficients import ModeNumbers
 from pyprobound.probound._transforms import mismatch_gauge
+from pyprobound.report import consensus
 
 Array = NDArray[np.float64]
 Kind = Literal["energies", "probabilities", "counts"]
@@ -26,6 +29,12 @@ Kind = Literal["energies", "probabilities", "counts"]
 DNA = "ACGT"
 SITES = 1000
 """How many sites counts are of, where a motif does not say."""
+
+_ALPHABETS = {
+    DNA: alphabets.DNA,
+    "ACGU": alphabets.RNA,
+    "ACDEFGHIKLMNPQRSTVWY": alphabets.Protein,
+}
 
 LOWEST = -20.0
 """The energy of a letter whose probability is 0."""
@@ -195,13 +204,10 @@ class Motif:
 
     @property
     def consensus(self) -> str:
-        """Its most probable letters: small where none has a probability of 1/2."""
-        p = self.single_letters().probabilities()
-        best = [self.letters[i] for i in p.argmax(0)]
-        return "".join(
-            letter if top >= 0.5 else letter.lower()
-            for letter, top in zip(best, p.max(0, initial=0), strict=True)
-        )
+        """A code for each position: capital where strong, '.' where weak."""
+        alphabet = _ALPHABETS.get(self.letters)
+        made = alphabet() if alphabet else Alphabet(list(self.letters))
+        return consensus(self.single_letters().energies().tolist(), made)
 
     def with_pseudocount(self, pseudocount: ArrayLike | float | None) -> "Motif":
         """Return the motif with another pseudocount, None for the usual one."""

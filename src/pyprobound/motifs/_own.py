@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from pyprobound.config._write import to_toml
+from pyprobound.config import to_toml
 from pyprobound.cooperativity import Cooperativity
 from pyprobound.errors import InputError
 from pyprobound.layers import PSAM, Conv0d, Conv1d

@@ -64,7 +64,7 @@ def write_homer(motifs: Sequence[Motif]) -> str:
         if known is None:
             best = np.log(p.max(0) / 0.25).sum()
             known = (digits(round(0.7 * float(best), 6)),)
-        consensus = motif.consensus.upper()
+        consensus = motif.consensus.upper().replace(".", "N")
         parts.append("\t".join([f">{consensus}", line_of(motif.name), *known]))
         parts += [row(each) for each in p.T]
     return "\n".join(parts) + "\n"

@@ -89,7 +89,7 @@ def write(motifs: Sequence[Motif]) -> str:
         parts += [f"ID  {line_of(motif.name)}", "XX"]
         parts.append("\t".join(["P0", *motif.letters]))
         for number, (values, letter) in enumerate(
-            zip(motif.counts().T, motif.consensus, strict=True), 1
+            zip(motif.counts().T, motif.consensus.replace(".", "N"), strict=True), 1
         ):
             parts.append(f"{number:02d}\t{row(values)}\t{letter.upper()}")
         parts += ["XX", "//"]
