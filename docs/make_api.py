@@ -190,10 +190,16 @@ SECTIONS = (
     (
         "Motifs of other programs",
         "pyprobound.motifs",
-        ("motifs/_formats.py", "motifs/_motif.py", "motifs/_central.py"),
+        (
+            "motifs/_formats.py",
+            "motifs/_motif.py",
+            "motifs/_central.py",
+            "motifs/_own.py",
+        ),
         (
             "read_motifs",
             "write_motifs",
+            "write_fit",
             "Motif",
             "Format",
             "Entry",

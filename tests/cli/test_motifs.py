@@ -5,7 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
+from pyprobound import probound
+from pyprobound.config import make_tables, read_counts
 from pyprobound.motifs import read_motifs
 from pyprobound.run_directory import open_run
 from tests.cli.cases import Command, listing
@@ -138,3 +141,22 @@ def test_a_run_directory_is_converted(
         np.testing.assert_array_equal(read_motifs(folder / target)[0].values, energies)
     found = read_motifs(folder / "a.meme")[0].energies()
     np.testing.assert_allclose(found, energies - energies.max(0), atol=1e-6)
+
+
+def test_a_whole_model_is_converted(
+    trained: Path, folder: Path, command: Command
+) -> None:
+    done = command("convert", trained, "a.models.json", "--whole")
+    assert (done.code, done.out, done.err) == (0, "", "")
+    model = probound.build(probound.read(folder / "a.models.json"))
+    tables = model.read_tables()  # found where the file says
+    document, built = open_run(trained)
+    counts = make_tables(document, read_counts(document))[0]
+    with torch.no_grad():
+        found = next(iter(model.loss.components()))(tables[0].seqs)
+        wanted = built.experiments[0].experiment(counts[0].seqs)
+    torch.testing.assert_close(found, wanted.double(), atol=2e-5, rtol=0)
+    done = command("convert", trained, "b.meme", "--whole", "--to", "meme")
+    assert done.code == 2
+    assert "--whole" in done.err
+    assert not (folder / "b.meme").exists()

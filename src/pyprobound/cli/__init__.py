@@ -402,6 +402,14 @@ def convert(
         float | None,
         typer.Option(min=0, help="Added to the counts of every position of A."),
     ] = None,
+    whole: Annotated[
+        bool,
+        typer.Option(
+            "--whole",
+            help="Write the whole model of a run directory, rounds and dimers"
+            " included, as a fit of ProBound.",
+        ),
+    ] = False,
 ) -> None:
     """Write motifs in another format.
 
@@ -415,6 +423,7 @@ def convert(
     Examples:
         pyprobound convert MA0004.1.jaspar arnt.meme
         pyprobound convert bcd.run bcd.json
+        pyprobound convert bcd.run bcd.models.json --whole
         pyprobound convert MotifCentral.v1.0.0.json ctcf.homer --select CTCF
     """  # noqa: D301 the backspace keeps the lines of the help as they are
     with _told():
@@ -422,7 +431,13 @@ def convert(
 
         run_convert(
             ConvertOptions(
-                source, target, source_format, target_format, select, pseudocount
+                source,
+                target,
+                source_format,
+                target_format,
+                select,
+                pseudocount,
+                whole,
             )
         )
 

@@ -12,6 +12,7 @@ from pyprobound.motifs import (
     find_entries,
     read_entries,
     read_motifs,
+    write_fit,
     write_motifs,
 )
 
@@ -26,6 +27,7 @@ class ConvertOptions:
     target_format: str | None
     select: str | None
     pseudocount: float | None
+    whole: bool
 
 
 def run_convert(options: ConvertOptions) -> None:
@@ -34,10 +36,24 @@ def run_convert(options: ConvertOptions) -> None:
     Raises:
         PyProBoundError: The one cannot be read, or the other not be written.
     """
+    if options.whole:
+        _convert_whole(options)
+        return
     motifs = read_motifs(options.source, options.source_format, options.pseudocount)
     if options.select is not None:
         motifs = _selected(options.source, motifs, options.select)
     write_motifs(options.target, motifs, options.target_format)
+
+
+def _convert_whole(options: ConvertOptions) -> None:
+    given = (options.select, options.pseudocount, options.source_format)
+    if any(each is not None for each in given) or options.target_format not in (
+        None,
+        "probound",
+    ):
+        msg = "--whole writes a run directory as ProBound's JSON, without other options"
+        raise PyProBoundError(msg)
+    write_fit(options.source, options.target)
 
 
 def _selected(file: Path, motifs: Sequence[Motif], name: str) -> list[Motif]:

@@ -11,6 +11,7 @@ format cannot hold is named in one warning.
 from pyprobound.motifs._central import Entry, find_entries, read_entries
 from pyprobound.motifs._formats import FORMATS, Format, read_motifs, write_motifs
 from pyprobound.motifs._motif import Motif
+from pyprobound.motifs._own import write_fit
 
 __all__ = [
     "FORMATS",
@@ -20,5 +21,6 @@ __all__ = [
     "find_entries",
     "read_entries",
     "read_motifs",
+    "write_fit",
     "write_motifs",
 ]

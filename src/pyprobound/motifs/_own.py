@@ -1,19 +1,22 @@
 """Models of this library: run directories, and energies in a configuration."""
 
+import os
 import tomllib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import torch
 
-from pyprobound.config import to_toml
+from pyprobound.config import make_table, to_toml
 from pyprobound.cooperativity import Cooperativity
 from pyprobound.errors import InputError
 from pyprobound.layers import PSAM, Conv0d, Conv1d
 from pyprobound.loss import MultiExperimentLoss
 from pyprobound.mode import Mode
 from pyprobound.motifs._motif import Array, Motif
+from pyprobound.probound import CannotHoldError, exported, to_json, write_models
 from pyprobound.rounds import Round
 from pyprobound.run_directory import open_run
 
@@ -94,6 +97,40 @@ def _left_out(model: MultiExperimentLoss) -> tuple[str, ...]:
         "activities of single rounds": sum(isinstance(x, Round) for x in parts) > 1,
     }
     return tuple(word for word, holds in said.items() if holds)
+
+
+def write_fit(run: str | Path, target: str | Path) -> None:
+    """Write the whole model of a run directory as a fit of the Java program.
+
+    Its rounds, dimers and position biases go with it, the counts do not: the file
+    names the tables.
+
+    Args:
+        run: The run directory, or its checkpoint.
+        target: The file; one that exists is replaced once the new one is complete.
+
+    Raises:
+        PyProBoundError: The run cannot be read, or the format cannot hold a part of
+            the model; the message names it.
+    """
+    path = Path(target)
+    document, built = open_run(Path(run))
+    tables, files = [], []
+    for section, each in zip(
+        document.config.experiments, built.experiments, strict=True
+    ):
+        if len(section.table) != 1:
+            raise CannotHoldError(f"{section.name}: counts in several files")
+        length = section.max_variable_length
+        assert length is not None  # open_run has seen to it
+        # the lengths and flanks of the probes are all that is wanted of them
+        probe = built.alphabet.alphabet[0] * length
+        counts = pd.DataFrame([[1] * len(each.experiment.rounds)], index=[probe])
+        tables.append(make_table(section, counts, built.alphabet))
+        place = (document.folder / section.table[0]).resolve()
+        files.append(Path(os.path.relpath(place, path.resolve().parent)).as_posix())
+    found, numbers = exported(built.loss, tables, files)
+    write_models(path, [to_json(found, numbers)])
 
 
 # --- configurations -----------------------------------------------------------------
