@@ -295,7 +295,13 @@ class Component(nn.Module, abc.ABC):
             raise CheckpointError(msg)
         try:
             self.restore(state_dict)
-        except (RuntimeError, ValueError, KeyError, TypeError) as error:
+        except (
+            RuntimeError,
+            ValueError,
+            KeyError,
+            TypeError,
+            AttributeError,
+        ) as error:
             self.restore(before)
             msg = f"the checkpoint belongs to another model: {_first_line(error)}"
             raise CheckpointError(msg) from error
@@ -327,6 +333,7 @@ class Component(nn.Module, abc.ABC):
                 found |= {f"{prefix}{key}": value for key, value in converted.items()}
             for _, each in shaped:
                 each.lay_anew()
+            self._check_shapes(found)
             structures = {
                 key: copy.deepcopy(value)
                 for key, value in self.state_dict().items()
@@ -335,12 +342,24 @@ class Component(nn.Module, abc.ABC):
         except KeyError as error:
             msg = f"the checkpoint belongs to another model: {error} is missing"
             raise CheckpointError(msg) from error
-        except (RuntimeError, ValueError, TypeError) as error:
+        except (RuntimeError, ValueError, TypeError, AttributeError) as error:
             msg = f"the checkpoint belongs to another model: {_first_line(error)}"
             raise CheckpointError(msg) from error
         finally:
             self.restore(before)
         return found | structures
+
+    def _check_shapes(self, tensors: Mapping[str, Tensor]) -> None:
+        """Check that values have the shapes of the parameters.
+
+        Raises:
+            ValueError: One has not.
+        """
+        for name, parameter in self.named_parameters(remove_duplicate=False):
+            if name in tensors and tensors[name].shape != parameter.shape:
+                wanted, given = tuple(parameter.shape), tuple(tensors[name].shape)
+                msg = f"{name} has the shape {given}, not {wanted}"
+                raise ValueError(msg)
 
     def restore(self, state_dict: Mapping[str, Any]) -> None:
         """Take over a state dict of this very component, without checks."""

@@ -292,6 +292,8 @@ class Spacing(Shaped, Spec):
         """Lay log_spacing as that of a new spacing."""
         self._laid = self._wanted()
         self._ledgers = None
+        shape = self.n_strands, 2 * self._max_num_windows - 1
+        self.log_spacing.data = self.log_spacing.new_zeros(shape)
 
     def structure(self) -> dict[str, Any]:
         """Return where log_spacing is laid."""
@@ -837,6 +839,9 @@ class Cooperativity(Shaped, Binding):
         self._bins = Bins.of(self._laid, self._born, self._bias_bin)
         self._ledgers = None
         self._keep_diagonals(len(self._bins.sizes))
+        shape = [len(span) for span in self._laid.lengths] + self._strand_shape
+        for bias, size in zip(self.log_posbias, self._bins.sizes, strict=True):
+            bias.data = bias.new_zeros(*shape, size)
 
     def structure(self) -> dict[str, Any]:
         """Return where the position bias is laid."""

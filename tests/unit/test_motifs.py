@@ -138,6 +138,39 @@ def test_a_file_of_each_program(name: str, is_said: bool, tmp_path: Path) -> Non
     assert [each.name for each in rest] == (["other"] if name == "meme" else [])
 
 
+REPORT = """\
+********************************************************************************
+MEME - Motif discovery tool
+********************************************************************************
+MEME version 5.5.0 (Release date: x)
+
+ALPHABET= ACGT
+Background letter frequencies (from file dataset with add-one prior applied):
+A 0.25 C 0.25 G 0.25 T 0.25
+
+MOTIF CACGTG MEME-1	width =   2  sites =   4  llr = 12  E-value = 1.2e-001
+--------------------------------------------------------------------------------
+	Motif CACGTG MEME-1 position-specific scoring matrix
+--------------------------------------------------------------------------------
+log-odds matrix: alength= 4 w= 2 n= 100 bayes= 7 E= 1.2e-001
+   -10    10   -20    0
+   -10    10   -20    0
+--------------------------------------------------------------------------------
+	Motif CACGTG MEME-1 position-specific probability matrix
+--------------------------------------------------------------------------------
+letter-probability matrix: alength= 4 w= 2 nsites= 4 E= 1.2e-001
+ 0.000000  1.000000  0.000000  0.000000
+ 0.250000  0.250000  0.250000  0.250000
+--------------------------------------------------------------------------------
+"""
+
+
+def test_the_report_of_meme(tmp_path: Path) -> None:
+    (motif,) = read_motifs(written(tmp_path, "meme.txt", REPORT))
+    assert (motif.identifier, motif.name, motif.n_sites) == ("CACGTG", "MEME-1", 4)
+    np.testing.assert_array_equal(motif.values[:, 1], [0.25] * 4)
+
+
 def test_all_that_a_file_says(tmp_path: Path) -> None:
     meme, other = read_motifs(written(tmp_path, "a.meme", MEME))
     assert meme.n_sites == 20

@@ -76,7 +76,7 @@ class Conv0d(Layer):
         """
         super().__init__(nonspecific, input_shape, min_input_length, max_input_length)
         self.train_posbias = train_posbias
-        self.lay_anew()
+        self._laid = self._wanted()
         self.log_posbias = nn.Parameter(
             torch.zeros(len(self._laid), 1, 1), requires_grad=train_posbias
         )
@@ -110,6 +110,7 @@ class Conv0d(Layer):
     def lay_anew(self) -> None:
         """Lay the bias as that of a new layer."""
         self._laid = self._wanted()
+        self.log_posbias.data = self.log_posbias.new_zeros(len(self._laid), 1, 1)
 
     def settle(self) -> None:
         """Re-lay the bias on the current lengths."""

@@ -6,6 +6,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+from pyprobound.errors import InputError
 from pyprobound.motifs._json import factors_of, motifs_of_entry, read_collection
 from pyprobound.motifs._motif import Motif
 
@@ -35,7 +36,7 @@ class Entry:
         taxa: Their species, as NCBI taxonomy numbers.
         studies: The studies.
         experiments: The experiments, one for each study.
-        motif: The motif.
+        motif: The motif; of several modes the first that tells letters apart.
     """
 
     fit_id: int
@@ -62,10 +63,13 @@ def read_entries(path: str | Path) -> list[Entry]:
     """
     file = Path(path)
     found = read_collection(file)
-    return [
-        _entry(each.get("metadata"), index, motifs_of_entry(file, each, index)[0])
-        for index, each in enumerate(found)
-    ]
+    entries = []
+    for index, each in enumerate(found):
+        motifs = [x for x in motifs_of_entry(file, each, index) if x.is_specific]
+        if not motifs:
+            raise InputError(f"{file}: entry {index} has no motif")
+        entries.append(_entry(each.get("metadata"), index, motifs[0]))
+    return entries
 
 
 def _entry(given: object, index: int, motif: Motif) -> Entry:

@@ -30,7 +30,7 @@ class _Reader:
                 self.one_strand = "-" not in text.split(":", 1)[1]
             elif word.startswith("BACKGROUND LETTER FREQUENCIES"):
                 self._background()
-            elif word.startswith("MOTIF "):
+            elif text.startswith("MOTIF"):
                 self._named(text)
             elif word.startswith("LETTER-PROBABILITY MATRIX"):
                 self._matrix(text)
@@ -54,11 +54,12 @@ class _Reader:
             self.background.update(zip(map(str.upper, words[::2]), values, strict=True))
 
     def _named(self, text: str) -> None:
-        words = text.split(maxsplit=2)[1:]
-        self.name = ("", words[0]) if len(words) == 1 else (words[0], words[1])
-        # the headings of MEME's own report: MOTIF CACGTG MEME-1  width = …
-        if "width" in text and "sites" in text:
-            self.name = ("", words[0])
+        words = text.split()[1:]
+        if not words:
+            self.lines.fail("a motif without a name")
+        # in MEME's own report: MOTIF CACGTG MEME-1  width = 6  sites = …
+        alone = len(words) == 1 or words[1] == "width"
+        self.name = ("", words[0]) if alone else (words[0], words[1])
 
     def _matrix(self, text: str) -> None:
         number = self.lines.number
