@@ -254,6 +254,9 @@ def test_a_letter_that_never_occurs_has_a_finite_energy() -> None:
         ({"kind": "counts", "values": -np.ones((4, 2))}, "below 0"),
         ({"kind": "counts", "values": np.zeros((4, 2))}, "position 1: counts sum to 0"),
         ({"kind": "probabilities", "values": np.ones((4, 2))}, "sum to 4, not 1"),
+        ({"n_sites": -1.0}, "-1 sites"),
+        ({"pseudocount": -1.0}, "below 0"),
+        ({"pairs": (np.zeros((2, 4, 4)),)}, "pairs of shape"),
         ({"background": np.array([1.0, 0, 0, 0])}, "background"),
     ],
 )

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from pyprobound import alphabets
 from pyprobound.alphabets import Alphabet
@@ -109,6 +109,14 @@ class Motif:
             raise ValueError("a value is not finite")
         if self.kind != "energies":
             self._check_frequencies()
+        if self.n_sites is not None and not 0 < self.n_sites < math.inf:
+            raise ValueError(f"{self.n_sites:g} sites")
+        if self.pseudocount is not None and not 0 <= self.pseudocount < math.inf:
+            raise ValueError(f"a pseudocount of {self.pseudocount:g} is below 0")
+        for distance, each in enumerate(self.pairs, 1):
+            if each.shape != (self.size - distance, n, n):
+                rule = f"not (positions − {distance}, letters, letters)"
+                raise ValueError(f"pairs of shape {each.shape} are {rule}")
         q = self.background
         if q.shape != (n,) or not (q > 0).all() or abs(q.sum() - 1) > _SUM:
             rule = f"are not {n} probabilities above 0"
@@ -209,7 +217,6 @@ class Motif:
         made = alphabet() if alphabet else Alphabet(list(self.letters))
         return consensus(self.single_letters().energies().tolist(), made)
 
-    def with_pseudocount(self, pseudocount: ArrayLike | float | None) -> "Motif":
+    def with_pseudocount(self, pseudocount: float | None) -> "Motif":
         """Return the motif with another pseudocount, None for the usual one."""
-        value = None if pseudocount is None else float(np.asarray(pseudocount))
-        return replace(self, pseudocount=value)
+        return replace(self, pseudocount=pseudocount)
