@@ -256,7 +256,7 @@ class Component(nn.Module, abc.ABC):
         """Adopt the structure and the values of a checkpoint.
 
         Args:
-            checkpoint: What `save` wrote.
+            checkpoint: What `save` wrote, or PyProBound 1.x.
 
         Returns:
             The checkpoint's metadata.
@@ -281,6 +281,8 @@ class Component(nn.Module, abc.ABC):
         """
         self.settle()
         before = copy.deepcopy(self.state_dict())
+        if not any(key.endswith("_extra_state") for key in state_dict):
+            state_dict = self._with_structure(state_dict, before)
         missing, unknown = before.keys() - state_dict.keys(), state_dict.keys() - before
         missing = {key for key in missing if not _is_elastic(key)}
         unknown = {key for key in unknown if not _is_elastic(key)}
@@ -293,10 +295,71 @@ class Component(nn.Module, abc.ABC):
             raise CheckpointError(msg)
         try:
             self.restore(state_dict)
-        except (RuntimeError, ValueError, KeyError, TypeError) as error:
+        except (
+            RuntimeError,
+            ValueError,
+            KeyError,
+            TypeError,
+            AttributeError,
+        ) as error:
             self.restore(before)
             msg = f"the checkpoint belongs to another model: {_first_line(error)}"
             raise CheckpointError(msg) from error
+
+    def _with_structure(
+        self, tensors: Mapping[str, Any], before: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """Return the state dict that tensors alone stand for.
+
+        PyProBound 1.x saves a tensor for each beta, and lengths and symmetries as
+        tensors too.
+
+        Args:
+            tensors: Its state dict.
+            before: The state dict of this component, which it has again at the end.
+        """
+        parts = list(self.named_modules(remove_duplicate=False))
+        shaped = [(path, each) for path, each in parts if isinstance(each, Shaped)]
+        found = dict(tensors)
+        try:
+            for path, each in shaped:
+                prefix = f"{path}." if path else ""
+                own = {
+                    key.removeprefix(prefix): found.pop(key)
+                    for key in list(found)
+                    if key.startswith(prefix) and each.owns(key.removeprefix(prefix))
+                }
+                converted = each.adopt_tensors(own)
+                found |= {f"{prefix}{key}": value for key, value in converted.items()}
+            for _, each in shaped:
+                each.lay_anew()
+            self._check_shapes(found)
+            structures = {
+                key: copy.deepcopy(value)
+                for key, value in self.state_dict().items()
+                if key.endswith("_extra_state")
+            }
+        except KeyError as error:
+            msg = f"the checkpoint belongs to another model: {error} is missing"
+            raise CheckpointError(msg) from error
+        except (RuntimeError, ValueError, TypeError, AttributeError) as error:
+            msg = f"the checkpoint belongs to another model: {_first_line(error)}"
+            raise CheckpointError(msg) from error
+        finally:
+            self.restore(before)
+        return found | structures
+
+    def _check_shapes(self, tensors: Mapping[str, Tensor]) -> None:
+        """Check that values have the shapes of the parameters.
+
+        Raises:
+            ValueError: One has not.
+        """
+        for name, parameter in self.named_parameters(remove_duplicate=False):
+            if name in tensors and tensors[name].shape != parameter.shape:
+                wanted, given = tuple(parameter.shape), tuple(tensors[name].shape)
+                msg = f"{name} has the shape {given}, not {wanted}"
+                raise ValueError(msg)
 
     def restore(self, state_dict: Mapping[str, Any]) -> None:
         """Take over a state dict of this very component, without checks."""
@@ -361,6 +424,28 @@ class Shaped(Component):
     @abc.abstractmethod
     def adopt_structure(self, structure: Mapping[str, Any]) -> None:
         """Take over what `structure` returned."""
+
+    def owns(self, key: str) -> bool:  # noqa: ARG002 for subclasses
+        """Tell whether a tensor of PyProBound 1.x says something of the structure.
+
+        Args:
+            key: Its name, from this component on.
+        """
+        return False
+
+    def adopt_tensors(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Take over the structure that tensors of PyProBound 1.x tell.
+
+        Args:
+            tensors: Those that it owns.
+
+        Returns:
+            What has become of them: the values, under today's names.
+        """
+        return dict(tensors)
+
+    def lay_anew(self) -> None:
+        """Lay positional parameters as they would be if the structure were new."""
 
     def get_extra_state(self) -> dict[str, Any]:
         """Return what the state dict holds besides tensors."""

@@ -279,6 +279,22 @@ class Spacing(Shaped, Spec):
 
     # --- checkpoints ---------------------------------------------------------------
 
+    def owns(self, key: str) -> bool:
+        """Tell whether a tensor of PyProBound 1.x is log_spacing."""
+        return key == "log_spacing"
+
+    def adopt_tensors(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Take over the number of windows."""
+        self._max_num_windows = tensors["log_spacing"].shape[-1] // 2 + 1
+        return dict(tensors)
+
+    def lay_anew(self) -> None:
+        """Lay log_spacing as that of a new spacing."""
+        self._laid = self._wanted()
+        self._ledgers = None
+        shape = self.n_strands, 2 * self._max_num_windows - 1
+        self.log_spacing.data = self.log_spacing.new_zeros(shape)
+
     def structure(self) -> dict[str, Any]:
         """Return where log_spacing is laid."""
         return {
@@ -816,6 +832,16 @@ class Cooperativity(Shaped, Binding):
         return super().forward(seqs)
 
     # --- checkpoints ---------------------------------------------------------------
+
+    def lay_anew(self) -> None:
+        """Lay the bias as that of a new dimer."""
+        self._laid = self._born = self._wanted()
+        self._bins = Bins.of(self._laid, self._born, self._bias_bin)
+        self._ledgers = None
+        self._keep_diagonals(len(self._bins.sizes))
+        shape = [len(span) for span in self._laid.lengths] + self._strand_shape
+        for bias, size in zip(self.log_posbias, self._bins.sizes, strict=True):
+            bias.data = bias.new_zeros(*shape, size)
 
     def structure(self) -> dict[str, Any]:
         """Return where the position bias is laid."""

@@ -2,7 +2,11 @@
 
 A fit of ProBound is read as a dictionary (`get_fit_final`), and its parts are made one
 by one, or all together (`parse_probound_model`). `pyprobound.probound` reads, fits and
-writes the same files as they are.
+writes the same files as they are, `pyprobound.motifs` motifs in many formats.
+
+Published motifs are looked for in a file or folder first (`source`, or the environment
+variables PYPROBOUND_MOTIF_CENTRAL, PYPROBOUND_JASPAR and PYPROBOUND_HOCOMOCO), then in
+an installed package, then on the web.
 """
 
 import os
@@ -16,11 +20,14 @@ import torch
 from numpy.typing import NDArray
 
 from pyprobound.aggregate import Aggregate
-from pyprobound.alphabets import Alphabet
+from pyprobound.alphabets import DNA, RNA, Alphabet
 from pyprobound.cooperativity import Cooperativity
+from pyprobound.errors import InputError
 from pyprobound.layers import PSAM, NonSpecific
 from pyprobound.loss import MultiExperimentLoss
 from pyprobound.mode import Mode
+from pyprobound.motifs import Motif
+from pyprobound.motifs._fetch import hocomoco, jaspar, motif_central
 from pyprobound.probound import Document, build, numbers_of
 from pyprobound.probound._builder import built
 from pyprobound.probound._files import parsed, read_json
@@ -304,3 +311,54 @@ def import_matrix(matrix: NDArray[Any], alphabet: Alphabet) -> PSAM:
     with torch.no_grad():
         psam.betas.packed(0).copy_(torch.from_numpy(values.T.reshape(1, -1).copy()))
     return psam
+
+
+def import_motif_central(fit_id: int, source: str | Path | None = None) -> PSAM:
+    """Return the motif of a MotifCentral entry.
+
+    Args:
+        fit_id: Its number.
+        source: The MotifCentral file; by default $PYPROBOUND_MOTIF_CENTRAL.
+
+    Raises:
+        InputError: There is no such file, or no such entry in it.
+    """
+    return _psam(motif_central(fit_id, source))
+
+
+def import_jaspar(fit_id: str, source: str | Path | None = None) -> PSAM:
+    """Return a JASPAR matrix as log-odds with each position's maximum at 0.
+
+    Counts get √N pseudocounts, N being the sites, and the background is uniform.
+
+    Args:
+        fit_id: Its accession, such as "MA0004.1".
+        source: A file of matrices, or a folder with one of that name; by default
+            $PYPROBOUND_JASPAR, else the package pyjaspar if it is installed, else
+            JASPAR's server.
+
+    Raises:
+        InputError: It is not found; the message says where it was looked for.
+    """
+    return _psam(jaspar(fit_id, source))
+
+
+def import_hocomoco(model: str, source: str | Path | None = None) -> PSAM:
+    """Return a HOCOMOCO PWM as it is, but for each position's maximum, which is 0.
+
+    Args:
+        model: Its name, such as "GATA1_HUMAN.H11MO.0.A".
+        source: A file of PWMs, or a folder with one of that name; by default
+            $PYPROBOUND_HOCOMOCO, else HOCOMOCO's server.
+
+    Raises:
+        InputError: It is not found; the message says where it was looked for.
+    """
+    return _psam(hocomoco(model, source))
+
+
+def _psam(motif: Motif) -> PSAM:
+    alphabet = RNA() if motif.letters == "ACGU" else DNA()
+    if motif.letters != "".join(alphabet.alphabet):
+        raise InputError(f"{motif.name}: letters {motif.letters}, not A, C, G and T")
+    return import_matrix(motif.at_best().values, alphabet)

@@ -315,6 +315,10 @@ class Mode(Shaped, Binding):
             binding_optim = layer.update_binding_optim(binding_optim)
         return binding_optim
 
+    def lay_anew(self) -> None:
+        """Begin with the outputs that the layers have now."""
+        self._outputs = [layer.output for layer in self.chain[:-1]]
+
     def structure(self) -> dict[str, Any]:
         """Return what each layer but the last gives."""
         return {

@@ -53,7 +53,9 @@ def test_library_does_without_pyarrow() -> None:
     assert "torch" in loaded_by(hide + USE_EVERY_PUBLIC_NAME)
 
 
-@pytest.mark.parametrize("words", [[], ["fit"], ["select"], ["score"], ["simulate"]])
+@pytest.mark.parametrize(
+    "words", [[], ["fit"], ["select"], ["convert"], ["models"], ["score"], ["simulate"]]
+)
 def test_help_loads_neither_torch_nor_pandas(words: list[str]) -> None:
     loaded = loaded_by(ASK_FOR_HELP.format(words=words))
     assert "pyprobound" in loaded

@@ -2,7 +2,8 @@
 
     python -m tests.golden.pack GOLDEN
 
-GOLDEN/core/*.json are copied. Of GOLDEN/cooperativity/*.npz everything is kept but
+GOLDEN/core/*.json and *.pt are copied. Of GOLDEN/cooperativity/*.npz everything is
+kept but
 
 - `score_windows`: kept for the first, a shortest and a longest probe (`probes`);
 - `log_spacing_diagonal.I`: their shapes are kept; their numbers are those along the
@@ -92,6 +93,8 @@ def main(golden: Path) -> None:
         (DATA / folder).mkdir(parents=True, exist_ok=True)
         for path in sorted((golden / folder).glob("*.json")):
             shutil.copyfile(path, DATA / folder / path.name)
+    for path in sorted((golden / "core").glob("*.pt")):
+        shutil.copyfile(path, DATA / "core" / path.name)
     for path in sorted((golden / "cooperativity").glob("*.npz")):
         case = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
         with np.load(path) as archive:

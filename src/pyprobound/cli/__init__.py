@@ -2,6 +2,7 @@
 
     pyprobound fit CONFIG.toml        pyprobound score MODEL SEQS
     pyprobound select CONFIG.toml     pyprobound simulate TRUTH.toml
+    pyprobound convert A B            pyprobound models FILE
 
 Bad input is one line on standard error and exit code 2. What a command needs is
 imported when it runs, so that `--help` is quick.
@@ -370,6 +371,114 @@ def simulate(
         from pyprobound.cli._simulate import run_simulate
 
         run_simulate(config, output, seed, force=force)
+
+
+@app.command()
+def convert(
+    source: Annotated[
+        Path,
+        typer.Argument(
+            metavar="A", help="Motifs, a model of ProBound, or a run directory."
+        ),
+    ],
+    target: Annotated[
+        Path, typer.Argument(metavar="B", help="Where to write; an old file goes.")
+    ],
+    source_format: Annotated[
+        str | None,
+        typer.Option("--from", metavar="F", help="A's format, if it is not found out."),
+    ] = None,
+    target_format: Annotated[
+        str | None,
+        typer.Option(
+            "--to", metavar="F", help="B's format, if its name does not tell."
+        ),
+    ] = None,
+    select: Annotated[
+        str | None,
+        typer.Option(metavar="ID", help="Only the motif of this fit_id, name or gene."),
+    ] = None,
+    pseudocount: Annotated[
+        float | None,
+        typer.Option(min=0, help="Added to the counts of every position of A."),
+    ] = None,
+    whole: Annotated[
+        bool,
+        typer.Option(
+            "--whole",
+            help="Write the whole model of a run directory, rounds and dimers"
+            " included, as a fit of ProBound.",
+        ),
+    ] = False,
+) -> None:
+    """Write motifs in another format.
+
+    \b
+    Formats: meme jaspar pfm transfac homer uniprobe cisbp hocomoco-pcm
+             hocomoco-pwm motifcentral probound pyprobound
+
+    What B cannot hold is named in one warning. See docs/motifs.md.
+
+    \b
+    Examples:
+        pyprobound convert MA0004.1.jaspar arnt.meme
+        pyprobound convert bcd.run bcd.json
+        pyprobound convert bcd.run bcd.models.json --whole
+        pyprobound convert MotifCentral.v1.0.0.json ctcf.homer --select CTCF
+    """  # noqa: D301 the backspace keeps the lines of the help as they are
+    with _told():
+        from pyprobound.cli._motifs import ConvertOptions, run_convert
+
+        run_convert(
+            ConvertOptions(
+                source,
+                target,
+                source_format,
+                target_format,
+                select,
+                pseudocount,
+                whole,
+            )
+        )
+
+
+@app.command()
+def models(
+    file: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FILE",
+            help="A MotifCentral file.",
+            envvar="PYPROBOUND_MOTIF_CENTRAL",
+        ),
+    ],
+    gene: Annotated[
+        str | None, typer.Option(help="Gene symbol; * and ? for any letters.")
+    ] = None,
+    species: Annotated[
+        str | None, typer.Option(help="human, mouse, fly, … or a taxonomy number.")
+    ] = None,
+    study: Annotated[
+        str | None, typer.Option(help="Part of the name of a study or experiment.")
+    ] = None,
+    factor: Annotated[
+        str | None, typer.Option(help="Part of a gene's full name or symbol.")
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print JSON instead of a table.")
+    ] = False,
+) -> None:
+    """List the models of a MotifCentral file.
+
+    \b
+    Examples:
+        pyprobound models MotifCentral.v1.0.0.json --gene 'HOX*' --species human
+        pyprobound models MotifCentral.v1.0.0.json --study Nitta2015 --json
+    """  # noqa: D301 the backspace keeps the lines of the help as they are
+    with _told():
+        from pyprobound.cli._motifs import ModelsOptions, run_models
+
+        run_models(ModelsOptions(file, gene, species, study, factor, as_json))
 
 
 def main() -> None:

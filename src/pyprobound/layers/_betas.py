@@ -3,7 +3,7 @@
 The only place that knows both the external keys ("1-0", "1-2-5") and the packing.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from functools import cached_property
 
@@ -87,13 +87,14 @@ class Betas(Component):
     @cached_property
     def _places(self) -> dict[str, tuple[int, int, int]]:
         return {
-            self._external(key, channel): (distance, channel, index)
+            self.external(key, channel): (distance, channel, index)
             for distance, keys in enumerate(self._keys)
             for channel in range(self.channels)
             for index, key in enumerate(keys)
         }
 
-    def _external(self, key: str, channel: int) -> str:
+    def external(self, key: str, channel: int) -> str:
+        """Return the key of a channel's beta, from that of the first channel's."""
         if channel == 0:
             return key
         *classes, index = key.split("-")
@@ -133,7 +134,7 @@ class Betas(Component):
         masks: list[Tensor | None] = []
         for keys in self._keys:
             frozen = [
-                [self._external(key, channel) in self.frozen for key in keys]
+                [self.external(key, channel) in self.frozen for key in keys]
                 for channel in range(self.channels)
             ]
             mask = torch.tensor(frozen, dtype=torch.bool)
@@ -207,6 +208,24 @@ class Betas(Component):
         self._keys = tuple(tuple(names) for names in keys)
         for derived in ("_places", "_frozen_mask"):
             self.__dict__.pop(derived, None)
+
+    def pack(self, values: Mapping[str, Tensor]) -> list[Tensor]:
+        """Return the values of single betas as the tensors that hold them.
+
+        Args:
+            values: By external key, one number each.
+        """
+        return [
+            torch.stack(
+                [
+                    torch.stack(
+                        [values[self.external(key, c)].reshape(()) for key in keys]
+                    )
+                    for c in range(self.channels)
+                ]
+            )
+            for keys in self._keys
+        ]
 
     def adopt_keys(self, keys: Sequence[Sequence[str]]) -> None:
         """Take over the keys of a checkpoint; the values follow with the tensors."""

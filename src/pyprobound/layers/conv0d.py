@@ -107,6 +107,11 @@ class Conv0d(Layer):
         lengths = Span(self.min_input_length, self.max_input_length + 1)
         return lengths.shifted(-self.input_growth)
 
+    def lay_anew(self) -> None:
+        """Lay the bias as that of a new layer."""
+        self._laid = self._wanted()
+        self.log_posbias.data = self.log_posbias.new_zeros(len(self._laid), 1, 1)
+
     def settle(self) -> None:
         """Re-lay the bias on the current lengths."""
         wanted = self._wanted()

@@ -93,13 +93,10 @@ class Conv1d(Layer):
         self.one_hot = one_hot
         self.unfold = unfold
         self.normalize = normalize
-        self._laid = self._wanted()
-        # Bins are counted from here, so that an edit does not move their borders.
-        self._origins = [span.start for span in self._laid.places]
-        self._ledgers: list[Ledger] | None = None
-        windows = len(self._laid.places[0])
-        shape = len(self._laid.lengths), len(self._stored), -(-windows // bias_bin)
-        self.log_posbias = nn.Parameter(torch.zeros(shape), requires_grad=train_posbias)
+        self._lay()
+        self.log_posbias = nn.Parameter(
+            torch.zeros(self._shape), requires_grad=train_posbias
+        )
 
     @classmethod
     def from_psam(
@@ -232,6 +229,23 @@ class Conv1d(Layer):
         bins = torch.arange(places.start - origin, places.stop - origin)
         bins = bins.div(self._bias_bin, rounding_mode="floor")
         return bins - bins[0] if len(bins) else bins
+
+    @property
+    def _shape(self) -> tuple[int, int, int]:
+        """Lengths, stored channels and bins of the bias of a new layer."""
+        bins = -(-len(self._laid.places[0]) // self._bias_bin)
+        return len(self._laid.lengths), len(self._stored), bins
+
+    def lay_anew(self) -> None:
+        """Lay the bias as that of a new layer."""
+        self._lay()
+        self.log_posbias.data = self.log_posbias.new_zeros(self._shape)
+
+    def _lay(self) -> None:
+        self._laid = self._wanted()
+        # Bins are counted from here, so that an edit does not move their borders.
+        self._origins = [span.start for span in self._laid.places]
+        self._ledgers: list[Ledger] | None = None
 
     def settle(self) -> None:
         """Re-lay the position bias on the current coordinates.

@@ -16,6 +16,8 @@ from pyprobound import alphabets
 from pyprobound._typing import Length
 from pyprobound.base import BindingOptim, Component, Shaped, Spec, Transform
 
+_LENGTHS = ("_input_shape", "_min_input_length", "_max_input_length")
+
 OutMode = Literal["min", "max", "shape"]
 InMode = Literal["min", "max"]
 
@@ -334,6 +336,18 @@ class Layer(Shaped, Transform):
             "min_input_length": self._min_input_length,
             "max_input_length": self._max_input_length,
         }
+
+    def owns(self, key: str) -> bool:
+        """Tell whether a tensor of PyProBound 1.x is one of the input's lengths."""
+        return key in _LENGTHS
+
+    def adopt_tensors(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Take over the input's lengths, and begin at coordinate 0."""
+        lengths = [int(tensors[key]) for key in _LENGTHS]
+        self.input_start = self.input_growth = 0
+        self._input_shape, self._min_input_length, self._max_input_length = lengths
+        self.check_input()
+        return {}
 
     def adopt_structure(self, structure: Mapping[str, Any]) -> None:
         """Take over the input's lengths and coordinate."""

@@ -7,6 +7,7 @@ the reverse complement.
 """
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any, Literal, Self
@@ -724,6 +725,42 @@ class PSAM(LayerSpec):
             "keys": [list(keys) for keys in self.betas.layout_keys],
         }
 
+    def owns(self, key: str) -> bool:
+        """Tell whether a tensor of PyProBound 1.x is a beta, the symmetry or bias."""
+        return key in ("symmetry", "bias") or _A_BETA.fullmatch(key) is not None
+
+    def adopt_tensors(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Take over symmetry and letter pairs, and pack the betas.
+
+        Raises:
+            ValueError: The betas are not those of such a symmetry.
+        """
+        symmetry = tuple(int(cls) for cls in tensors["symmetry"])
+        values = {
+            key.removeprefix("betas."): value
+            for key, value in tensors.items()
+            if key.startswith("betas.")
+        }
+        if symmetry != tuple(self.symmetry) or set(values) != set(self.betas):
+            self._layout = self._layout_of(symmetry, set(values))
+            self.betas.adopt_keys(self._layout.keys)
+        self.start = 0
+        return {
+            "bias": tensors["bias"].reshape(self.bias.shape),
+            **{f"betas.{i}": x for i, x in enumerate(self.betas.pack(values))},
+        }
+
+    def _layout_of(self, symmetry: tuple[int, ...], betas: AbstractSet[str]) -> Layout:
+        """Return the layout of betas with the smallest distance that has them all."""
+        channels = range(self.betas.channels)
+        for distance in range(len(symmetry)):
+            layout = Layout(symmetry, self.in_channels, distance)
+            keys = [key for keys in layout.keys for key in keys]
+            if {self.betas.external(key, c) for key in keys for c in channels} == betas:
+                return layout
+        msg = f"{self}: its betas do not follow from the symmetry {list(symmetry)}"
+        raise ValueError(msg)
+
     def adopt_structure(self, structure: Mapping[str, Any]) -> None:
         """Take over the symmetry, the footprint's coordinate and the betas' keys."""
         symmetry = tuple(structure["symmetry"])
@@ -731,6 +768,9 @@ class PSAM(LayerSpec):
         self._layout = Layout(symmetry, self.in_channels, distance)
         self.start = structure["start"]
         self.betas.adopt_keys(structure["keys"])
+
+
+_A_BETA = re.compile(r"betas\.\d+(-\d+){1,2}")
 
 
 def with_reverse(forward: Tensor) -> Tensor:
