@@ -101,7 +101,7 @@ class Descent(Generic[T]):
         begins = self._way == _Way.START
         if begins and self._by_information and motifs_of_noise(self._model):
             self._way = _Way.NOISE
-            yield self._scored()
+            yield self._scored(trains_next=False)
         if self._way == _Way.NOISE:
             self._choose_start()
             self._way = _Way.START
@@ -111,8 +111,8 @@ class Descent(Generic[T]):
         else:
             yield from self._losses_by_region(region)
 
-    def _scored(self) -> Loss:
-        return self._epochs.run(self._whole, train=False)
+    def _scored(self, *, trains_next: bool = True) -> Loss:
+        return self._epochs.run(self._whole, train=False, trains_next=trains_next)
 
     def _losses_by_engine(self) -> Iterator[Loss]:
         if self._way == _Way.START:

@@ -152,8 +152,16 @@ class Epochs(Generic[T]):
 
     # --- epochs --------------------------------------------------------------------
 
-    def run(self, loader: MultitaskLoader[T], *, train: bool) -> Loss:
+    def run(
+        self, loader: MultitaskLoader[T], *, train: bool, trains_next: bool = True
+    ) -> Loss:
         """Go through the batches once.
+
+        Args:
+            loader: The batches.
+            train: Whether to train on them.
+            trains_next: Whether what is only scored here may be trained on from here:
+                its gradients are then worth keeping. (The information has its own.)
 
         Returns:
             The mean loss of the batches, before training on each of them.
@@ -165,13 +173,16 @@ class Epochs(Generic[T]):
         storing = contextlib.nullcontext() if memory is None else memory.store.used()
         with storing:
             for batches in loader:
-                go = self._step if train else self._score
-                loss = go(batches, memory)
+                if train:
+                    loss = self._step(batches, memory)
+                else:
+                    loss = self._score(batches, memory if trains_next else None)
                 negloglik += loss.negloglik.detach().cpu()
                 penalty += loss.regularization.detach().cpu()
         return Loss(negloglik / len(loader), penalty / len(loader))
 
     def _score(self, batches: Iterable[T], memory: StepMemory | None) -> Loss:
+        """Return the loss, and leave gradients if there is a memory to keep them."""
         given = list(batches)
         ready = self._ready(given, memory)
         # Training goes on from here, or has just come here: with the gradients, this
