@@ -38,6 +38,10 @@ Kernel = Literal[
 ]
 
 
+WITHOUT_TRITON: tuple[Kernel, ...] = ("selection_information", "window_posterior")
+"""Kernels that PyTorch computes on CUDA: parts of a pass over the information."""
+
+
 @dataclass
 class _State:
     """What `use_backend` asked for, and which implementations cannot be loaded."""
@@ -120,6 +124,8 @@ def implementation(
     """
     name = _name_for(backend(), device, n_scores)
     if name == "reference" or name in _state.broken:
+        return None
+    if name == "triton" and kernel in WITHOUT_TRITON:
         return None
     try:
         return import_module(f"pyprobound.kernels.{kernel}._{name}")
