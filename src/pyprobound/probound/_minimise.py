@@ -171,7 +171,8 @@ def minimise(
     if not loss.has_plain_counts:
         return _by_gradient(loss, tables, variables, most_steps)
     objective = TiedObjective(loss, tables, variables)
-    rounding = 1e-14 if loss.unused.dtype == torch.float64 else 1e-7
+    exact = all(each.dtype == torch.float64 for each in variables.live())
+    rounding = 1e-14 if exact else 1e-7
     region = TrustRegion(objective, tolerance=tolerance, rounding=rounding)
     value, reason = float("inf"), ""
     for parts in islice(region.iterate(), most_steps + 1):
