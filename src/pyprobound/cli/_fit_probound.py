@@ -82,7 +82,10 @@ class Steps:
 
     def _metadata(self, step: Trained) -> dict[str, Any]:
         value = step.value
-        return {
+        held_out = {}
+        if step.held_out is not None:
+            held_out = {"unpenalizedLogLikelihoodPerReadTest": step.held_out}
+        return held_out | {
             "timeStamp": datetime.now(UTC).isoformat(timespec="seconds"),
             "fitter": "pyprobound",
             "version": __version__,

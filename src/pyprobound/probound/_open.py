@@ -16,7 +16,7 @@ from pyprobound.probound._coefficients import (
 from pyprobound.probound._files import Document
 from pyprobound.probound._model import Builder, Numbers
 from pyprobound.probound._objective import ProBoundLoss
-from pyprobound.probound._tables import read_table
+from pyprobound.probound._tables import Part, read_table
 from pyprobound.table import CountTable
 
 
@@ -41,13 +41,20 @@ class FileModel:
         """The numbers of the file, as a function of the parameters."""
         return self.loss.numbers
 
+    @property
+    def has_test_folds(self) -> bool:
+        """Whether some rows of a table are held out."""
+        tables = self.document.content.model_settings.count_table
+        return any(each.test_folds for each in tables)
+
     def read_tables(
-        self, paths: Sequence[str | Path] | None = None
+        self, paths: Sequence[str | Path] | None = None, part: Part = "train"
     ) -> list[CountTable]:
         """Read the count tables, and tell the loss of their reads.
 
         Args:
             paths: Where they are; by default where the file says.
+            part: Which rows, where folds are held out: "test" leaves the loss alone.
 
         Raises:
             InputError: There are too few or too many, one cannot be read, or is not
@@ -63,10 +70,12 @@ class FileModel:
                 self.alphabet,
                 flank,
                 path=None if paths is None else Path(paths[index]),
+                part=part,
             )
             for index, flank in enumerate(self.flanks)
         ]
-        self.loss.know(tables)
+        if part == "train":
+            self.loss.know(tables)
         return tables
 
 

@@ -1,14 +1,26 @@
 """Reading the count tables that a file of the Java program names."""
 
+import gzip
 import os
-from collections.abc import Sequence
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from pyprobound.alphabets import Alphabet
+from pyprobound.errors import InputError
 from pyprobound.probound._files import Document
+from pyprobound.probound._schema import CountTableSettings
 from pyprobound.table import CountTable, get_dataframe
+
+Part = Literal["train", "test"]
+"""The rows that a model is fitted to, or those of the folds held out."""
 
 
 def read_table(
@@ -17,6 +29,7 @@ def read_table(
     alphabet: Alphabet,
     flank: int,
     path: Path | None = None,
+    part: Part = "train",
 ) -> CountTable:
     """Return a count table, the columns in the likelihood only.
 
@@ -26,19 +39,98 @@ def read_table(
         alphabet: What its probes are written in.
         flank: Letters of either flank that are scored.
         path: Where it is, if not where the document says.
+        part: Which rows, where folds are held out.
 
     Raises:
         InputError: It cannot be read, or is not as it is described.
     """
     settings = document.content.model_settings.count_table[index]
     where = f"modelSettings.countTable[{index}]"
-    if settings.input_file_type not in ("tsv", "tsv.gz"):
-        rule = f"inputFileType {settings.input_file_type!r} is not read; count first"
-        raise document.error(f"{where}: {rule}, and give a tsv")
+    kind = settings.input_file_type
+    if kind == "dat":
+        rule = "inputFileType 'dat' is not read; count the reads, and give a tsv"
+        raise document.error(f"{where}: {rule}")
+    if kind == "fastq":
+        names = str(path or settings.count_table_file).split(",")
+        paths = [found_path(document, name) for name in names]
+        frame = _counted(settings, alphabet, paths)
+        return table_of(document, index, frame, alphabet, flank, ", ".join(names))
     if path is None:
         path = found_path(document, settings.count_table_file)
     frame = get_dataframe([str(path)])
+    if settings.test_folds:
+        frame = frame[_rows_of(document, where, settings, path, len(frame), part)]
     return table_of(document, index, frame, alphabet, flank, str(path))
+
+
+def _counted(
+    settings: CountTableSettings, alphabet: Alphabet, paths: Sequence[Path]
+) -> pd.DataFrame:
+    """Return how often each probe stands between the flanks in each of some files."""
+    letters = "".join(map(re.escape, alphabet.alphabet))
+    probe = f"([{letters}]{{{settings.variable_region_length}}})"
+    pattern = re.compile(settings.left_flank + probe + settings.right_flank)
+    columns = []
+    for path in paths:
+        counts: Counter[str] = Counter()
+        with _lines_of(path) as lines:
+            for line in lines:
+                found = pattern.search(line)
+                if found is not None:
+                    counts[found[1]] += 1
+        if not counts:
+            raise InputError(f"{path}: no line has a probe between the flanks")
+        columns.append(pd.Series(counts, dtype="int64"))
+    frame = pd.concat(columns, axis=1, sort=True).fillna(0).astype("int64")
+    return frame.set_axis(range(len(columns)), axis=1)
+
+
+@contextmanager
+def _lines_of(path: Path) -> Iterator[Iterable[str]]:
+    """Yield the lines of a text file, gzipped or not.
+
+    Raises:
+        InputError: It cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            zipped = file.read(2) == b"\x1f\x8b"
+        opened = gzip.open if zipped else open
+        with opened(path, "rt", encoding="utf-8") as lines:
+            yield lines
+    except (OSError, EOFError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is damaged, or no text"
+        raise InputError(f"{path}: cannot be read ({reason})") from None
+
+
+def _rows_of(
+    document: Document,
+    where: str,
+    settings: CountTableSettings,
+    path: Path,
+    n_rows: int,
+    part: Part,
+) -> NDArray[np.bool_]:
+    """Return which rows are fitted to, or held out, by the fold of each row.
+
+    Raises:
+        InputError: The file of folds is missing, or has another number of rows.
+    """
+    if not path.name.endswith("tsv.gz"):
+        raise document.error(f"{where}: testFolds need a table of the type tsv.gz")
+    folds = path.with_name(path.name.removesuffix("tsv.gz") + "folds.gz")
+    with _lines_of(folds) as lines:
+        texts = [line.strip() for line in lines if line.strip()]
+    if len(texts) != n_rows or not all(text.lstrip("-").isdigit() for text in texts):
+        rule = f"has not one whole number for each of the {n_rows} probes of {path}"
+        raise InputError(f"{folds}: {rule}")
+    held_out = np.isin(np.array(texts, dtype=np.int64), settings.test_folds)
+    chosen = held_out if part == "test" else ~held_out
+    if not chosen.any():
+        raise InputError(
+            f"{folds}: folds {settings.test_folds} leave no probe to {part}"
+        )
+    return chosen
 
 
 def table_of(
@@ -105,13 +197,18 @@ def relocated(
         given: Where they are, if not where the document says.
     """
     settings = document.content.model_settings
-    paths = given or [
-        found_path(document, each.count_table_file) for each in settings.count_table
-    ]
-    tables = [
-        each.model_copy(update={"count_table_file": _seen_from(folder, path)})
-        for each, path in zip(settings.count_table, paths, strict=True)
-    ]
+    names = [each.count_table_file for each in settings.count_table]
+    if given:
+        names = [str(path) for path in given]
+    tables = []
+    for each, name in zip(settings.count_table, names, strict=True):
+        several = each.input_file_type == "fastq"
+        files = name.split(",") if several else [name]
+        seen = [
+            _seen_from(folder, Path(file) if given else found_path(document, file))
+            for file in files
+        ]
+        tables.append(each.model_copy(update={"count_table_file": ",".join(seen)}))
     moved = settings.model_copy(update={"count_table": tables})
     return Document(
         folder / document.path.name,

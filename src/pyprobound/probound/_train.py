@@ -74,6 +74,8 @@ class Trained:
         value: The objective with its parts.
         passes: How often the tables have been gone through, so far.
         reason: Why the step's fit ended.
+        held_out: The losses of the test folds, weighted as those of the tables; None
+            where there are none.
     """
 
     name: str
@@ -82,6 +84,7 @@ class Trained:
     value: Value
     passes: float
     reason: str
+    held_out: list[float] | None = None
 
 
 def train(
@@ -160,6 +163,9 @@ class Training:
         self._state = State(settings, start_values(document, options.seed))
         whole = build(document, self._state.numbers, options.dtype)
         self._tables: list[CountTable] = whole.read_tables(tables)
+        self._test: list[CountTable] = []
+        if whole.has_test_folds:
+            self._test = whole.read_tables(tables, "test")
         self._levels: dict[Component, int] = {}
         self._stage = ""
         self._passes = 0.0
@@ -466,9 +472,19 @@ class Training:
             found.parts,
             self._passes,
             found.reason,
+            self._held_out(),
         )
         if self._on_step is not None:
             self._on_step(self._last)
+
+    def _held_out(self) -> list[float] | None:
+        """Return the losses of the test folds, None where there are none."""
+        if not self._test:
+            return None
+        model = self._built(self._state)
+        self._follow(model, self._test)
+        model.loss.take_part(self._fitted_tables())
+        return value_of(model.loss, self._test).losses
 
     def _minimised(
         self,
@@ -497,9 +513,11 @@ class Training:
         document = self._document.with_content(model_settings=state.settings)
         return build(document, state.numbers, self._options.dtype)
 
-    def _follow(self, model: FileModel) -> None:
+    def _follow(
+        self, model: FileModel, tables: Sequence[CountTable] | None = None
+    ) -> None:
         """Score as much of the tables' flanks as the modes do."""
-        for table, flank in zip(self._tables, model.flanks, strict=True):
+        for table, flank in zip(tables or self._tables, model.flanks, strict=True):
             if table.left_flank_length != flank:
                 table.set_flank_length(left=flank, right=flank)
 
