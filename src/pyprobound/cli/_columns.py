@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from pyprobound._chunking import memory_budget
-from pyprobound.cli._scorer import Scorer
-from pyprobound.cli._sequences import Record
+from pyprobound.scoring._records import Record
+from pyprobound.scoring._trained import Scorer
 from pyprobound.uncertainty import (
     NORMAL_95,
     NOT_IDENTIFIED,
