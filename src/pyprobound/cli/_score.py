@@ -19,7 +19,7 @@ from pyprobound.run_directory import open_errors, open_run
 from pyprobound.scoring._records import LETTERS_AT_ONCE, Part, Record, capitals
 from pyprobound.scoring._sources import open_model
 from pyprobound.scoring._stream import stream
-from pyprobound.scoring._tables import profiles
+from pyprobound.scoring._tables import WINDOWS_AT_ONCE, profiles
 from pyprobound.scoring._trained import ENRICHMENT, LOG_Z, SCORES, make_scorer
 from pyprobound.scoring._values import Columns as SiteColumns
 from pyprobound.scoring._values import What
@@ -101,8 +101,8 @@ def _profiles(options: ScoreOptions) -> Iterator[pd.DataFrame]:
         experiment=options.experiment,
         modifications=options.modifications,
     )
-    read = _parts(options, model.alphabet.monomer_length)
-    for table in profiles(model, read, _LETTERS_AT_ONCE):
+    read = _parts(options, model.alphabet.monomer_length, WINDOWS_AT_ONCE)
+    for table in profiles(model, read):
         yield table.drop(columns="sequence")
 
 
@@ -110,7 +110,9 @@ def _label(record: Record) -> str:
     return "sequence" if record.name == record.sequence else "name"
 
 
-def _parts(options: ScoreOptions, width: int) -> Iterator[Part]:
+def _parts(
+    options: ScoreOptions, width: int, most: int = LETTERS_AT_ONCE
+) -> Iterator[Part]:
     """Iterate over the pieces of the sequences.
 
     Raises:
@@ -118,7 +120,7 @@ def _parts(options: ScoreOptions, width: int) -> Iterator[Part]:
     """
     is_empty = True
     with opened(options.sequences) as lines:
-        for part in parts(options.sequences, lines, width):
+        for part in parts(options.sequences, lines, width, most):
             is_empty = False
             yield capitals(part) if options.upper else part
     if is_empty:

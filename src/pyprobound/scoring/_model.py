@@ -72,7 +72,7 @@ class Motif:
         """The log sum that one best window has alone: h·s of the best sequence."""
         if self.best is None:
             return torch.nan
-        hill = 1.0 if self.hill is None else float(self.hill)
+        hill = 1.0 if self.hill is None else float(self.hill.detach())
         return hill * self.best[1]
 
 

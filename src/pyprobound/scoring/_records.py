@@ -8,7 +8,7 @@ from pyprobound.alphabets import PADDING, Alphabet, shorten
 from pyprobound.errors import InputError
 
 LETTERS_AT_ONCE = 2**20
-"""Letters of a sequence that are worked on together, of all sequences of a batch too."""
+"""Letters of one sequence, or of several, that are worked on together."""
 
 _RECORDS_AT_ONCE = 2**15
 

@@ -10,6 +10,7 @@ from warnings import warn
 import torch
 
 from pyprobound._numerics import NEG_INF
+from pyprobound.alphabets import DNA, RNA, Alphabet, Protein
 from pyprobound.config import BuiltModel, ProbeLengths
 from pyprobound.config import Document as RunDocument
 from pyprobound.cooperativity import Cooperativity
@@ -159,10 +160,10 @@ def _states(scorer: Scorer) -> list[State]:
             State(
                 name,
                 {
-                    names[id(part.binding)]: float(part.log_activity)
+                    names[id(part.binding)]: float(part.log_activity.detach())
                     for part in each.aggregate.present()
                 },
-                float(each.aggregate.log_target_concentration),
+                float(each.aggregate.log_target_concentration.detach()),
                 is_absolute=name in given,
             )
         )
@@ -205,13 +206,27 @@ def _of_json(file: Path, entry: str | None, modifications: Sequence[str]) -> Sit
                 motifs.append(Motif(each.name, filters, each.spec.get_bias()))
     activities = {each.name: each.log_activity for each in model.modes}
     return SiteModel(
-        model.alphabet,
+        _with_codes(model.alphabet),
         motifs,
         constants,
         [],
         list(activities),
         [State("model", activities)],
     )
+
+
+def _with_codes(alphabet: Alphabet) -> Alphabet:
+    """Return the letters of a file with the codes (N, IUPAC) that it does not name."""
+    letters = alphabet.alphabet
+    codes = {"N": list(letters)} if "N" not in letters else {}
+    for known in (DNA(), RNA(), Protein()):
+        if known.alphabet == letters:
+            codes = {
+                symbol: [letters[i] for i in members]
+                for symbol, members in known.get_encoding.items()
+                if symbol not in letters and symbol not in " *-"
+            }
+    return Alphabet(letters, complement=alphabet.complement, encoding=codes)
 
 
 def _refused(file: Path) -> Document:

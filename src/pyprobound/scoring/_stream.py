@@ -26,7 +26,7 @@ from pyprobound.scoring._records import (
 )
 
 _STEP = 1024
-"""Most starts of a row, a power of two: few enough that one N spoils the quick way of few windows."""
+"""Most starts of a row, a power of two: an N takes the quick way from its row alone."""
 
 _TIE = 1e-12
 """Scores that differ by less, relative to 1 or to themselves, are equal."""
@@ -162,15 +162,13 @@ def segments(
         made = []
         ends = np.cumsum([len(each.record.sequence) // width for each in batch])
         codes = np.split(_encoded(model, batch), ends[:-1])
-        for part, own in zip(batch, codes, strict=True):
+        for part, letters in zip(batch, codes, strict=True):
             start = part.start - len(held)
-            own = np.concatenate([held, own]) if len(held) else own
-            # Whole rows: what is held back is not seen by any window that counts.
-            n = (
-                len(own)
-                if part.is_last
-                else max(0, len(own) - overlap) // _STEP * _STEP
-            )
+            own = np.concatenate([held, letters]) if len(held) else letters
+            n = len(own)
+            if not part.is_last:
+                # Whole rows: no window that counts reads what is held back.
+                n = max(0, n - overlap) // _STEP * _STEP
             seen = own[: n + overlap] if n else own[:0]
             made.append(Segment(part.record, start, seen, n, part.is_last))
             held = own[n:]
@@ -181,10 +179,9 @@ def _encoded(model: SiteModel, batch: Sequence[Part]) -> Codes:
     """Return the codes of all letters, one sequence after the other."""
     alphabet = model.alphabet
     texts = [each.record.sequence for each in batch]
-    width = alphabet.monomer_length
+    if any(len(text) % alphabet.monomer_length for text in texts):
+        refuse_unknown(alphabet, batch)
     try:
-        if any(len(text) % width for text in texts):
-            raise InputError("no whole letters")
         codes = alphabet.encode(["".join(texts)])[0]
     except InputError:
         refuse_unknown(alphabet, batch)
@@ -302,6 +299,7 @@ def _first_rows(
     return found
 
 
+@torch.no_grad()
 def _found(model: SiteModel, given: Sequence[Segment], with_sites: bool) -> Found:
     """Return what is found of segments."""
     rows = rows_of(model, given)
@@ -348,22 +346,21 @@ def stream(
         InputError: A letter is unknown, or a sequence too short; the message names it.
     """
     held: Found | None = None
-    with torch.no_grad():
-        for batch in segments(model, parts, most_letters):
-            found = _found(model, batch, with_sites)
-            if held is not None:
-                joined = held.joined(found.at(slice(0, 1)))
-                found = _concatenated(joined, found.at(slice(1, None)))
-            done = len(batch) if batch[-1].is_last else len(batch) - 1
-            held = None if batch[-1].is_last else found.at(slice(-1, None))
-            if done:
-                records = [each.record for each in batch[:done]]
-                whole = found.at(slice(0, done))
-                for constant in model.constants:
-                    whole.scores[constant.name] = constant.scores(whole.lengths)
-                if not allow_short:
-                    _refuse_short(model, records, whole.lengths)
-                yield records, whole
+    for batch in segments(model, parts, most_letters):
+        found = _found(model, batch, with_sites)
+        if held is not None:
+            joined = held.joined(found.at(slice(0, 1)))
+            found = _concatenated(joined, found.at(slice(1, None)))
+        done = len(batch) if batch[-1].is_last else len(batch) - 1
+        held = None if batch[-1].is_last else found.at(slice(-1, None))
+        if done:
+            records = [each.record for each in batch[:done]]
+            whole = found.at(slice(0, done))
+            for constant in model.constants:
+                whole.scores[constant.name] = constant.scores(whole.lengths)
+            if not allow_short:
+                _refuse_short(model, records, whole.lengths)
+            yield records, whole
 
 
 def _concatenated(one: Found, other: Found) -> Found:

@@ -12,7 +12,7 @@ from torch.nn import functional
 from pyprobound._numerics import NEG_INF
 from pyprobound.errors import InputError
 from pyprobound.scoring._model import SiteModel
-from pyprobound.scoring._records import LETTERS_AT_ONCE, Part, capitals, parts_of
+from pyprobound.scoring._records import Part, capitals, parts_of
 from pyprobound.scoring._stream import (
     Rows,
     Segment,
@@ -22,6 +22,9 @@ from pyprobound.scoring._stream import (
     windows_of,
 )
 from pyprobound.scoring._values import Columns, What
+
+WINDOWS_AT_ONCE = 2**17
+"""Rows of a table of windows that are made together."""
 
 Texts = Sequence[str] | NDArray[Any] | pd.Series
 
@@ -110,7 +113,7 @@ def profile_sequences(
 
 
 def profiles(
-    model: SiteModel, parts: Iterable[Part], most_letters: int = LETTERS_AT_ONCE
+    model: SiteModel, parts: Iterable[Part], most_letters: int = WINDOWS_AT_ONCE
 ) -> Iterator[pd.DataFrame]:
     """Iterate over the windows of sequences, see `profile_sequences`.
 
@@ -118,13 +121,12 @@ def profiles(
         Tables with "sequence", "name", "start" and a column for each motif and strand.
     """
     done = 0
-    with torch.no_grad():
-        for batch in segments(model, parts, most_letters):
-            rows = rows_of(model, batch)
-            yield _profile(model, batch, rows, done)
-            done += sum(each.is_last for each in batch)
+    for batch in segments(model, parts, most_letters):
+        yield _profile(model, batch, rows_of(model, batch), done)
+        done += sum(each.is_last for each in batch)
 
 
+@torch.no_grad()
 def _profile(
     model: SiteModel, batch: Sequence[Segment], rows: Rows, done: int
 ) -> pd.DataFrame:

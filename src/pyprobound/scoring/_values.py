@@ -87,6 +87,7 @@ class Columns:
         """The names of the columns."""
         return [name for each in self.what for name, _ in self._columns(each)]
 
+    @torch.no_grad()
     def values(self, found: Found) -> dict[str, Values]:
         """Return the values of some sequences, by column."""
         return {
