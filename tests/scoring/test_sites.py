@@ -167,7 +167,9 @@ def test_pieces_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     a, b = motif("a", 5, 1), motif("b", 9, seed=4)
     spacing = torch.randn(2, 2, 30).double()
     spacing[0, 1, 3:9] = -math.inf
-    dimer = Dimer("ab", ("a", "b"), spacing, -12, torch.tensor(1.3).double())
+    dimer = Dimer(
+        "ab", ("a", "b"), spacing, -12, torch.tensor(1.3, dtype=torch.float64)
+    )
     constant = Constant("NS", by_length=True)
     names = ["NS", "a", "b", "ab"]
     state = State("1", dict.fromkeys(names, 0.25), math.log(3))

@@ -17,7 +17,7 @@ from pyprobound.cli._written import written
 from pyprobound.errors import InputError, PyProBoundError
 from pyprobound.run_directory import open_errors, open_run
 from pyprobound.scoring._records import LETTERS_AT_ONCE, Part, Record, capitals
-from pyprobound.scoring._sources import open_model
+from pyprobound.scoring._sources import open_model, place_of
 from pyprobound.scoring._stream import stream
 from pyprobound.scoring._tables import WINDOWS_AT_ONCE, profiles
 from pyprobound.scoring._trained import ENRICHMENT, LOG_Z, SCORES, make_scorer
@@ -158,7 +158,7 @@ def _of_probes(options: ScoreOptions) -> Iterator[pd.DataFrame]:
 
 
 def _columns(options: ScoreOptions) -> Columns:
-    if options.model.suffix == ".json":
+    if place_of(options.model)[0].suffix == ".json":
         rule = "--flanks, --errors and --reference are for runs"
         raise PyProBoundError(f"{options.model}: {rule}")
     document, built = open_run(options.model)

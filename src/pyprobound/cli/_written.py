@@ -3,7 +3,7 @@
 import abc
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -104,7 +104,11 @@ class _Parquet(Writer):
             self._writer.close()
 
 
-_WRITERS = {TSV: _Tsv, JSONL: _JsonLines, PARQUET: _Parquet}
+_WRITERS: Mapping[str, Callable[[IO[bytes]], Writer]] = {
+    TSV: _Tsv,
+    JSONL: _JsonLines,
+    PARQUET: _Parquet,
+}
 
 
 @contextmanager

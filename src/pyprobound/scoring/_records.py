@@ -73,7 +73,10 @@ def capitals(part: Part) -> Part:
 def batches(
     parts: Iterable[Part], most_letters: int = LETTERS_AT_ONCE
 ) -> Iterator[list[Part]]:
-    """Iterate over lists of pieces that are worked on together."""
+    """Iterate over lists of pieces that are worked on together.
+
+    Each sequence has one piece in a list.
+    """
     batch: list[Part] = []
     letters = 0
     for part in parts:
@@ -83,6 +86,9 @@ def batches(
             batch, letters = [], 0
         batch.append(part)
         letters += len(part.record.sequence)
+        if not part.is_last:  # its next piece is added to what is found of this one
+            yield batch
+            batch, letters = [], 0
     if batch:
         yield batch
 

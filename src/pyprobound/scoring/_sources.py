@@ -47,7 +47,7 @@ def open_model(
     Raises:
         PyProBoundError: There is no such model, or it is damaged.
     """
-    file, entry = _place(str(path))
+    file, entry = place_of(path)
     if file.suffix == ".json" and not file.is_dir():
         if experiment is not None:
             raise PyProBoundError(f"--experiment: {file} has no experiments to choose")
@@ -58,7 +58,9 @@ def open_model(
     return of_run(document, built, experiment)
 
 
-def _place(text: str) -> tuple[Path, str | None]:
+def place_of(path: str | PathLike[str]) -> tuple[Path, str | None]:
+    """Return a file, and which of its entries is meant."""
+    text = str(path)
     before, found, entry = text.rpartition(".json:")
     if not found or Path(text).exists():
         return Path(text), None

@@ -91,21 +91,26 @@ class Site:
         """Return the better of each, the first where they are equal."""
         better = after.score > self.score + _tolerance(self.score)
         return Site(
-            *(
-                np.where(better.reshape(-1, *[1] * (new.ndim - 1)), new, old)
-                for old, new in (
-                    (self.score, after.score),
-                    (self.start, after.start),
-                    (self.strand, after.strand),
-                    (self.codes, after.codes),
-                )
-            )
+            np.where(better, after.score, self.score),
+            np.where(better, after.start, self.start),
+            np.where(better, after.strand, self.strand),
+            np.where(better[:, None], after.codes, self.codes),
+        )
+
+    def followed_by(self, after: "Site") -> "Site":
+        """Return the best windows of these sequences and of further ones."""
+        return Site(
+            np.concatenate([self.score, after.score]),
+            np.concatenate([self.start, after.start]),
+            np.concatenate([self.strand, after.strand]),
+            np.concatenate([self.codes, after.codes]),
         )
 
     def at(self, where: slice) -> "Site":
         """Return some of them."""
-        parts = self.score, self.start, self.strand, self.codes
-        return Site(*(each[where] for each in parts))
+        return Site(
+            self.score[where], self.start[where], self.strand[where], self.codes[where]
+        )
 
 
 @dataclass(frozen=True)
@@ -130,6 +135,14 @@ class Found:
         }
         sites = {n: each.joined(after.sites[n]) for n, each in self.sites.items()}
         return Found(scores, self.lengths + after.lengths, sites)
+
+    def followed_by(self, after: "Found") -> "Found":
+        """Return what is found of these sequences and of further ones."""
+        return Found(
+            {n: torch.cat([each, after.scores[n]]) for n, each in self.scores.items()},
+            torch.cat([self.lengths, after.lengths]),
+            {n: each.followed_by(after.sites[n]) for n, each in self.sites.items()},
+        )
 
     def at(self, where: slice) -> "Found":
         """Return what is found of some of them."""
@@ -350,7 +363,7 @@ def stream(
         found = _found(model, batch, with_sites)
         if held is not None:
             joined = held.joined(found.at(slice(0, 1)))
-            found = _concatenated(joined, found.at(slice(1, None)))
+            found = joined.followed_by(found.at(slice(1, None)))
         done = len(batch) if batch[-1].is_last else len(batch) - 1
         held = None if batch[-1].is_last else found.at(slice(-1, None))
         if done:
@@ -361,27 +374,6 @@ def stream(
             if not allow_short:
                 _refuse_short(model, records, whole.lengths)
             yield records, whole
-
-
-def _concatenated(one: Found, other: Found) -> Found:
-    return Found(
-        {n: torch.cat([each, other.scores[n]]) for n, each in one.scores.items()},
-        torch.cat([one.lengths, other.lengths]),
-        {
-            n: Site(
-                *(
-                    np.concatenate(pair)
-                    for pair in (
-                        (each.score, other.sites[n].score),
-                        (each.start, other.sites[n].start),
-                        (each.strand, other.sites[n].strand),
-                        (each.codes, other.sites[n].codes),
-                    )
-                )
-            )
-            for n, each in one.sites.items()
-        },
-    )
 
 
 def _refuse_short(model: SiteModel, records: Sequence[Record], lengths: Tensor) -> None:
