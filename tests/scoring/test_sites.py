@@ -298,3 +298,18 @@ def test_the_best_sequence_is_not_told_where_it_is_not_found() -> None:
     assert each.best is None
     found = score_sequences(model_of(each), ["ACGTACGTACGT"], ["ddg", "affinity"])
     assert found.isna().all(axis=None)
+
+
+def test_alphabets_of_many_letters_are_read_whole() -> None:
+    """Codes above 255 need more than a byte."""
+    letters = [x + y for x in "abcdefghijklmnopqrst" for y in "abcdefghijklmnopqrst"]
+    alphabet = Alphabet(letters, monomer_length=2)
+    each = motif("m", 2, n=len(letters), both=False)
+    text = "".join(letters[i] for i in (399, 3, 260, 399, 4))
+    found = score_sequences(
+        model_of(each, alphabet=alphabet), [text], ["scores", "best"]
+    )
+    scores = window_scores(alphabet, each, text)[0]
+    assert found["m"][0] == pytest.approx(log_sum_exp(scores), rel=1e-12)
+    start = int(np.argmax(scores))
+    assert found["best_site:m"][0] == text[2 * start : 2 * start + 4]

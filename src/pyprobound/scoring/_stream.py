@@ -7,6 +7,7 @@ pieces of a sequence is joined when its last one has come; nothing else is kept.
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -32,7 +33,7 @@ _TIE = 1e-12
 """Scores that differ by less, relative to 1 or to themselves, are equal."""
 
 Array = NDArray[np.float64]
-Codes = NDArray[np.uint8]
+Codes = NDArray[np.integer[Any]]
 
 
 @dataclass(frozen=True)
@@ -170,7 +171,7 @@ def segments(
         InputError: A letter is unknown; the message names the record.
     """
     width, overlap = model.alphabet.monomer_length, model.reach - 1
-    held = np.zeros(0, np.uint8)
+    held: Codes = np.zeros(0, np.uint8)
     for batch in batches(parts, most_letters):
         made = []
         ends = np.cumsum([len(each.record.sequence) // width for each in batch])
@@ -214,7 +215,8 @@ def rows_of(model: SiteModel, given: Sequence[Segment]) -> Rows:
     counts = np.array([max(1, -(-each.n_starts // step)) for each in given])
     longest = max(len(each.codes) for each in given)
     width = max(1, min(step + overlap, longest))
-    filled = np.full((counts.sum(), width), model.alphabet.neginf_pad, np.uint8)
+    kind, pad = given[0].codes.dtype, model.alphabet.neginf_pad
+    filled = np.full((counts.sum(), width), pad, kind)
     starts = np.empty(len(filled), np.int64)
     row = 0
     for each, count in zip(given, counts.tolist(), strict=True):
@@ -222,7 +224,7 @@ def rows_of(model: SiteModel, given: Sequence[Segment]) -> Rows:
             n = min(len(each.codes), width)
             filled[row, :n] = each.codes[:n]
         else:
-            padded = np.full(step * count + width, model.alphabet.neginf_pad, np.uint8)
+            padded = np.full(step * count + width, pad, kind)
             padded[: len(each.codes)] = each.codes
             views = np.lib.stride_tricks.sliding_window_view(padded, width)
             filled[row : row + count] = views[: step * count : step]
@@ -281,7 +283,7 @@ def _site(scores: Tensor, motif: Motif, rows: Rows) -> Site:
     """Return the best window of each segment: the first, on the + strand, of equals."""
     n = int(rows.owner[-1]) + 1
     nothing = np.full(n, -1, np.int64)
-    letters = np.zeros((n, motif.reach), np.uint8)
+    letters = np.zeros((n, motif.reach), rows.codes.numpy().dtype)
     if scores.shape[2] == 0:
         return Site(np.full(n, -np.inf), nothing, np.zeros_like(nothing), letters)
     values = scores.amax(1).numpy()

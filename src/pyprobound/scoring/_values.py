@@ -192,9 +192,9 @@ def _letters(alphabet: Alphabet, motif: str, found: Found) -> Values:
 
 
 @cache
-def _complement(alphabet: Alphabet) -> NDArray[np.uint8]:
+def _complement(alphabet: Alphabet) -> NDArray[np.int64]:
     """Return the complement of every code."""
-    codes = np.arange(alphabet.n_codes, dtype=np.uint8)
+    codes = np.arange(alphabet.n_codes)
     for symbol, number in alphabet.get_index.items():
         members = alphabet.get_encoding[symbol]
         if members:
