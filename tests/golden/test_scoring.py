@@ -58,3 +58,18 @@ def test_fit_is_scored_by_its_consensus() -> None:
     found = score_sequences(model, [row[0] for row in rows], ["log_z"])
     wanted = [float(row[1]) for row in rows]
     np.testing.assert_allclose(np.exp(found["log_z:model"]), wanted, **TOLERANCE)
+
+
+@pytest.mark.shared
+def test_entries_of_motif_central_are_scored(shared: Path) -> None:
+    """The best sequence of a motif is found by its own window, on either strand."""
+    path = shared / "data" / "MotifCentral.v1.0.0.json"
+    for entry in (10109, 12900, 16192):
+        model = open_model(f"{path}:{entry}")
+        best = model.motifs[0].best
+        assert best is not None
+        site = "".join(model.alphabet.alphabet[code] for code in best[0])
+        text = "A" * 9 + site + "A" * 9
+        found = score_sequences(model, [text], ["best", "ddg", "log_affinity"])
+        assert found["ddg:mode0"][0] == pytest.approx(0, abs=1e-12)
+        assert found["log_affinity:mode0"][0] >= -1e-12

@@ -185,10 +185,17 @@ def _letters(alphabet: Alphabet, motif: str, found: Found) -> Values:
     if bool(site.strand.any()):
         turned = _complement(alphabet)[codes[:, ::-1]]
         codes = np.where(site.strand[:, None] == 1, turned, codes)
-    texts = [
-        alphabet.decode(torch.from_numpy(row)) for row in np.ascontiguousarray(codes)
-    ]
-    return np.where(site.start >= 0, np.array(texts, dtype=object), "")
+    symbols = _symbols(alphabet)
+    whole = symbols.dtype.itemsize * codes.shape[1] // np.dtype("U1").itemsize
+    texts = np.ascontiguousarray(symbols[codes]).view(f"U{whole}")[:, 0]
+    return np.where(site.start >= 0, texts, "").astype(object)
+
+
+@cache
+def _symbols(alphabet: Alphabet) -> NDArray[np.str_]:
+    """Return how every code is written, all in as many characters."""
+    codes = torch.arange(alphabet.n_codes)
+    return np.array([alphabet.decode(code[None]) for code in codes])
 
 
 @cache
