@@ -27,6 +27,7 @@ SCRIPTS: dict[str, list[str]] = {
     "dimer_kernel": ["--grow"],
     "selection_kernel": ["--grow"],
     "fisher_information": ["--grow"],
+    "scoring": ["--threads", "1"],
     "table_load": [],
     "bcd_fit": [],
 }

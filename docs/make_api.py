@@ -233,6 +233,27 @@ SECTIONS = (
         ("errors.py",),
         ("PyProBoundError", "InputError", "ConfigError", "CheckpointError"),
     ),
+    (
+        "Scoring",
+        "pyprobound.scoring",
+        (
+            "scoring/_sources.py",
+            "scoring/_tables.py",
+            "scoring/_soft.py",
+            "scoring/_model.py",
+        ),
+        (
+            "open_model",
+            "score_sequences",
+            "profile_sequences",
+            "SoftScorer",
+            "SiteModel",
+            "Motif",
+            "Constant",
+            "Dimer",
+            "State",
+        ),
+    ),
 )
 
 HEADER = """\

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from pyprobound.cli._fit import FitOptions, run_fit
-from pyprobound.cli._scorer import SCORES, Scorer, make_scorer
 from pyprobound.cli._sequences import Record
 from pyprobound.cli._simulate import run_simulate
 from pyprobound.config import make_tables, read_counts
 from pyprobound.run_directory import open_errors, open_run
+from pyprobound.scoring._trained import SCORES, Scorer, make_scorer
 from pyprobound.uncertainty import NORMAL_95, Uncertainty
 from tests.cli.cases import LEFT, RIGHT, Command
 

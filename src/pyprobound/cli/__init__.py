@@ -40,6 +40,20 @@ class What(StrEnum):
     SCORES = "scores"
     LOG_Z = "log_z"
     ENRICHMENT = "enrichment"
+    AFFINITY = "affinity"
+    LOG_AFFINITY = "log_affinity"
+    BEST = "best"
+    DDG = "ddg"
+    CONTRIBUTION = "contribution"
+    OCCUPANCY = "occupancy"
+
+
+class TableFormat(StrEnum):
+    """How `score` writes its table."""
+
+    TSV = "tsv"
+    JSONL = "jsonl"
+    PARQUET = "parquet"
 
 
 app = typer.Typer(
@@ -247,7 +261,12 @@ def select(
 @app.command()
 def score(
     model: Annotated[
-        Path, typer.Argument(metavar="MODEL", help="A run directory, or its model.pt.")
+        Path,
+        typer.Argument(
+            metavar="MODEL",
+            help="A run directory or its model.pt; a scoring model or fit of ProBound"
+            " (.json); MotifCentral.json:ENTRY, by fit_id or gene.",
+        ),
     ],
     sequences: Annotated[
         str,
@@ -262,7 +281,11 @@ def score(
         typer.Option(
             help="scores: log score of each mode and dimer (default); log_z: log Z of"
             " each round; enrichment: log enrichment of each round over the initial"
-            " library. May be repeated.",
+            " library; affinity, log_affinity: sum over windows relative to the best"
+            " sequence; best: score, start (from 0), strand and letters of the best"
+            " window; ddg: its ΔΔG/RT to the best sequence; contribution: share of Z of"
+            " each mode and dimer; occupancy: bound fraction at --concentration. May be"
+            " repeated.",
         ),
     ] = None,
     output: Annotated[
@@ -302,11 +325,47 @@ def score(
             metavar="SEQ", help="Print differences from the values of this sequence."
         ),
     ] = None,
+    concentration: Annotated[
+        float | None,
+        typer.Option(
+            metavar="C",
+            help="Free concentration, adds occupancy: in the unit of the experiment's"
+            " target_concentration, else relative.",
+        ),
+    ] = None,
+    profile: Annotated[
+        bool,
+        typer.Option(
+            "--profile", help="Print the scores of all windows, on either strand."
+        ),
+    ] = False,
+    allow_short: Annotated[
+        bool,
+        typer.Option(
+            "--allow-short",
+            help="Take sequences shorter than a motif: their sum is 0.",
+        ),
+    ] = False,
+    modification: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="Of a scoring model: what the sequences carry. May be repeated.",
+        ),
+    ] = None,
+    table_format: Annotated[
+        TableFormat | None,
+        typer.Option(
+            "--format",
+            help="By default as the name of -o ends (.parquet, .jsonl), else TSV.",
+        ),
+    ] = None,
 ) -> None:
-    """Print what a trained model says of sequences, as a table.
+    """Print what a model says of sequences, as a table.
 
     Scores are natural logarithms: log 1/K of the whole sequence, summed over windows
-    and strands. Sequences may differ in length.
+    and strands. Sequences may differ in length; long ones (chromosomes in FASTA) are
+    read piece by piece. docs/scoring.md has all columns and their units.
 
     \b
     Examples:
@@ -314,20 +373,30 @@ def score(
         echo GGGATTAGGG | pyprobound score bcd.run
         pyprobound score bcd.run counts.tsv.gz --flanks --what enrichment
         pyprobound score bcd.run sites.txt --errors --reference GGGATTAGGG
+        pyprobound score bcd.run peaks.fa --what affinity --what best -o peaks.parquet
+        pyprobound score MotifCentral.json:Tfe3 chr1.fa --upper --profile
     """  # noqa: D301 the backspace keeps the lines of the help as they are
     with _told():
         from pyprobound.cli._score import ScoreOptions, run_score
 
+        kinds = list(what or [What.SCORES])
+        if concentration is not None and What.OCCUPANCY not in kinds:
+            kinds.append(What.OCCUPANCY)
         options = ScoreOptions(
             model,
             sequences,
-            tuple(each.value for each in what or [What.SCORES]),
+            tuple(each.value for each in kinds),
             output,
             experiment,
             flanks=flanks,
             upper=upper,
             errors=errors,
             reference=reference,
+            concentration=concentration,
+            profile=profile,
+            allow_short=allow_short,
+            modifications=tuple(modification or []),
+            format=None if table_format is None else table_format.value,
         )
         run_score(options)
 

@@ -2,15 +2,14 @@
 
 import abc
 from collections.abc import Sequence
-from functools import cached_property
 from warnings import warn
 
 import torch
 from torch import Tensor
 
 from pyprobound._chunking import memory_budget
-from pyprobound.cli._scorer import Scorer
-from pyprobound.cli._sequences import Record
+from pyprobound.scoring._records import Record
+from pyprobound.scoring._trained import Scorer
 from pyprobound.uncertainty import (
     NORMAL_95,
     NOT_IDENTIFIED,
@@ -64,15 +63,13 @@ class PlainColumns(Columns):
         """The names of the columns."""
         return self.scorer.columns(self.what)
 
-    @cached_property
-    def _taken_off(self) -> Tensor:
-        if self.reference is None:
-            return torch.zeros(())
-        return self.scorer.values([self.reference], self.what)
-
     def values(self, chunk: Sequence[Record]) -> Tensor:
         """Return what is printed of some sequences, (sequences, columns)."""
-        return self.scorer.values(chunk, self.what) - self._taken_off
+        if self.reference is None:
+            return self.scorer.values(chunk, self.what)
+        # In one batch, so that the reference itself has no rounding left.
+        found = self.scorer.values([self.reference, *chunk], self.what)
+        return found[1:] - found[0]
 
 
 class ErrorColumns(Columns):
@@ -104,20 +101,20 @@ class ErrorColumns(Columns):
         row = 8 * max(1, len(self._errors.free)) * n_rows
         return max(1, min(_RECORDS_AT_ONCE, memory_budget() // row))
 
-    @cached_property
-    def _taken_off(self) -> list[Rows] | None:
-        if self.reference is None:
-            return None
-        return self.scorer.rows([self.reference], self.what, self._errors)
-
     def values(self, chunk: Sequence[Record]) -> Tensor:
         """Return what is printed of some sequences, (sequences, columns)."""
-        found = self.scorer.rows(chunk, self.what, self._errors)
-        if self._taken_off is not None:
+        if self.reference is None:
+            found = self.scorer.rows(chunk, self.what, self._errors)
+        else:
             rounding = rounding_of(self._errors.free)
+            both = self.scorer.rows([self.reference, *chunk], self.what, self._errors)
             found = [
-                difference(one, other, rounding)
-                for one, other in zip(found, self._taken_off, strict=True)
+                difference(
+                    Rows(each.values[1:], each.jacobian[1:]),
+                    Rows(each.values[:1], each.jacobian[:1]),
+                    rounding,
+                )
+                for each in both
             ]
         columns: list[Tensor] = []
         for index, each in enumerate(found):

@@ -6,30 +6,15 @@ import sys
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import BinaryIO, cast
 
 from pyprobound.errors import InputError
+from pyprobound.scoring._records import LETTERS_AT_ONCE, Part, Record
 
 STDIN = "-"
 _GZIP = b"\x1f\x8b"
-
-
-@dataclass(frozen=True)
-class Record:
-    """One sequence.
-
-    Attributes:
-        name: What it is called: the identifier of FASTA, else the sequence.
-        sequence: Its letters.
-        where: FILE:LINE at which it begins.
-    """
-
-    name: str
-    sequence: str
-    where: str
 
 
 @contextmanager
@@ -81,6 +66,23 @@ def records(source: str, lines: Iterable[str]) -> Iterator[Record]:
         source: Its name, for messages.
         lines: Its lines.
     """
+    return (part.record for part in parts(source, lines, most=None))
+
+
+def parts(
+    source: str,
+    lines: Iterable[str],
+    width: int = 1,
+    most: int | None = LETTERS_AT_ONCE,
+) -> Iterator[Part]:
+    """Iterate over the records of a file, long ones of FASTA in pieces.
+
+    Args:
+        source: Its name, for messages.
+        lines: Its lines.
+        width: Characters of a letter.
+        most: Letters after which a record is cut; None for never.
+    """
     numbered = ((i, line.rstrip("\r\n")) for i, line in enumerate(lines, 1))
     filled = ((i, line) for i, line in numbered if line.strip())
     first = next(filled, None)
@@ -88,23 +90,38 @@ def records(source: str, lines: Iterable[str]) -> Iterator[Record]:
         return
     rest = chain([first], filled)
     name = shown(source)
-    yield from _fasta(name, rest) if is_fasta(first[1]) else _rows(name, rest)
+    if is_fasta(first[1]):
+        yield from _fasta(name, rest, width, most)
+    else:
+        yield from _rows(name, rest)
 
 
-def _rows(source: str, lines: Iterable[tuple[int, str]]) -> Iterator[Record]:
+def _rows(source: str, lines: Iterable[tuple[int, str]]) -> Iterator[Part]:
     for number, line in lines:
         sequence = line.split("\t", 1)[0].strip()
-        yield Record(sequence, sequence, f"{source}:{number}")
+        yield Part(Record(sequence, sequence, f"{source}:{number}"), 0, is_last=True)
 
 
-def _fasta(source: str, lines: Iterable[tuple[int, str]]) -> Iterator[Record]:
-    name, where, parts = "", "", list[str]()
+def _fasta(
+    source: str, lines: Iterable[tuple[int, str]], width: int, most: int | None
+) -> Iterator[Part]:
+    name, where, texts = "", "", list[str]()
+    start, length = 0, 0  # letters in pieces that have gone, characters in the next
     for number, line in lines:
-        if not is_fasta(line):
-            parts.append(line.strip())
+        if is_fasta(line):
+            if where:
+                yield Part(Record(name, "".join(texts), where), start, is_last=True)
+            words = line[1:].split()
+            name, where = words[0] if words else "", f"{source}:{number}"
+            texts, start, length = [], 0, 0
             continue
-        if where:
-            yield Record(name, "".join(parts), where)
-        words = line[1:].split()
-        name, where, parts = words[0] if words else "", f"{source}:{number}", []
-    yield Record(name, "".join(parts), where)
+        texts.append(line.strip())
+        length += len(texts[-1])
+        if most is not None and length > most * width:
+            text = "".join(texts)
+            n_letters = length // width
+            piece = Record(name, text[: n_letters * width], where)
+            yield Part(piece, start, is_last=False)
+            texts = [text[n_letters * width :]]
+            start, length = start + n_letters, len(texts[0])
+    yield Part(Record(name, "".join(texts), where), start, is_last=True)

@@ -15,9 +15,8 @@ from torch import Tensor, nn
 
 from pyprobound._evaluation import Evaluation
 from pyprobound._numerics import NEG_INF, logsumexp
-from pyprobound.alphabets import PADDING, WILDCARD, shorten
+from pyprobound.alphabets import WILDCARD
 from pyprobound.base import Binding
-from pyprobound.cli._sequences import Record
 from pyprobound.config import (
     BuiltExperiment,
     BuiltModel,
@@ -34,6 +33,7 @@ from pyprobound.errors import InputError, PyProBoundError
 from pyprobound.layers import PSAM, Conv0d, Conv1d
 from pyprobound.mode import Mode
 from pyprobound.rounds import BaseRound, Round
+from pyprobound.scoring._records import Part, Record, error_of, refuse_unknown
 from pyprobound.uncertainty import (
     Aliases,
     Rows,
@@ -138,7 +138,7 @@ class Scorer:
             seqs, bindings, _ = self._ready(chunk)
             evaluation = Evaluation(seqs)
             scores = {n: evaluation(each.evaluate) for n, each in bindings.items()}
-            columns = [column for each in what for column in self._column(each, scores)]
+            columns = [column for each in what for column in self.column(each, scores)]
         return torch.stack(columns, 1)
 
     def rows(
@@ -190,7 +190,7 @@ class Scorer:
             seqs = torch.nn.functional.pad(seqs, (0, missing), value=padding)
         return seqs, bindings, aliases
 
-    def _column(self, what: str, scores: Mapping[str, Tensor]) -> list[Tensor]:
+    def column(self, what: str, scores: Mapping[str, Tensor]) -> list[Tensor]:
         if what == SCORES:
             return list(scores.values())
         if what == LOG_Z:
@@ -228,25 +228,22 @@ class Scorer:
         if self.as_probes:
             for old, new in self.section.transliterate.items():
                 texts = [text.replace(old, new) for text in texts]
+        written = [
+            Record(record.name, text, record.where)
+            for record, text in zip(chunk, texts, strict=True)
+        ]
         try:
             seqs = alphabet.encode(texts)
         except InputError:
-            self._name_the_bad_one(chunk, texts)
+            refuse_unknown(alphabet, [Part(each, 0, True) for each in written])
             raise
         if (seqs == alphabet.neginf_pad).any():
-            _refuse_blanks(chunk)
+            refuse_unknown(alphabet, [Part(each, 0, True) for each in written])
         lengths = [len(text) // alphabet.monomer_length for text in texts]
         if self.as_probes:
             texts, lengths = self._with_flanks(texts, lengths)
             seqs = alphabet.encode(texts)
         return seqs, ProbeLengths(max(lengths), min(lengths), max(lengths))
-
-    def _name_the_bad_one(self, chunk: Sequence[Record], texts: Sequence[str]) -> None:
-        for record, text in zip(chunk, texts, strict=True):
-            try:
-                self.built.alphabet.encode([text])
-            except InputError as error:
-                raise _error(record, error) from None
 
     def _with_flanks(
         self, texts: Sequence[str], lengths: Sequence[int]
@@ -279,7 +276,7 @@ class Scorer:
         if self._uses_trained:
             self._check_lengths(reads, chunk)
             return self.trained.bindings, {}
-        return self._fresh_bindings(reads)
+        return self.fresh_bindings(reads)
 
     def _check_fit(self, reads: ProbeLengths, chunk: Sequence[Record]) -> None:
         """Check that every motif fits on the shortest sequence."""
@@ -293,7 +290,7 @@ class Scorer:
                     f"{reads.min_read_length} letters are too few for {name!r}, which"
                     f" covers {needed}; leave out such short sequences"
                 )
-                raise _error(_shortest(chunk), rule)
+                raise error_of(_shortest(chunk), rule)
 
     @property
     def _uses_trained(self) -> bool:
@@ -313,11 +310,9 @@ class Scorer:
                     f"{length} letters with flanks, but the position bias was trained"
                     f" for {lowest} to {highest}; score without --flanks"
                 )
-                raise _error(record, rule)
+                raise error_of(record, rule)
 
-    def _fresh_bindings(
-        self, reads: ProbeLengths
-    ) -> tuple[dict[str, Binding], Aliases]:
+    def fresh_bindings(self, reads: ProbeLengths) -> tuple[dict[str, Binding], Aliases]:
         """Return the bindings with the trained parameters, built for other lengths.
 
         Spacings have parameters of their own, which are made of the trained ones.
@@ -359,7 +354,7 @@ class Scorer:
         assert isinstance(trained, Cooperativity)
         mode_a, mode_b = (modes[name] for name in section.modes)
         section = section.model_copy(update={"position_bias": None, "normalize": False})
-        spacing = make_spacing(section, mode_a.key(), mode_b.key(), _reach(trained))
+        spacing = make_spacing(section, mode_a.key(), mode_b.key(), reach_of(trained))
         dimer = build_dimer(section, spacing, mode_a, mode_b)
         spacing.attach(trained.spacing.max_num_windows)
         values = _spacing_of(trained, spacing)
@@ -369,7 +364,7 @@ class Scorer:
         return dimer
 
 
-def _reach(dimer: Cooperativity) -> int | None:
+def reach_of(dimer: Cooperativity) -> int | None:
     """Return the most letters between the two modes that any probe had room for.
 
     What is farther apart was never seen, so nothing is known of it.
@@ -414,13 +409,3 @@ def _shortest(chunk: Sequence[Record]) -> Record:
 
 def _longest(chunk: Sequence[Record]) -> Record:
     return max(chunk, key=lambda each: len(each.sequence))
-
-
-def _refuse_blanks(chunk: Sequence[Record]) -> None:
-    for each in chunk:
-        if PADDING in each.sequence:
-            raise _error(each, f"a blank at position {each.sequence.index(PADDING)}")
-
-
-def _error(record: Record, rule: object) -> InputError:
-    return InputError(f"{record.where}: {shorten(record.name)}: {rule}")
