@@ -19,9 +19,9 @@ from pyprobound import (
     CountTable,
     Mode,
     MultiExperimentLoss,
+    _epochs,
     layers,
 )
-from pyprobound import optimizer as optimizer_module
 from pyprobound._chunking import set_memory_budget
 from pyprobound._evaluation import Evaluation, Store
 from pyprobound._step_memory import StepMemory
@@ -60,7 +60,7 @@ def fitted(
     """Fit modes and their dimer, some parts frozen; return the fit and its losses."""
     with pytest.MonkeyPatch.context() as patch:
         if forgetful:
-            patch.setattr(optimizer_module, "StepMemory", Forgetful)
+            patch.setattr(_epochs, "StepMemory", Forgetful)
         torch.manual_seed(0)
         fit = with_activities(fit_of(*two_psams(), dimer=True, frame=reads_of(30)))
         fit.model.max_split = max_split
