@@ -1,9 +1,10 @@
 """Writing files so that a crash or an interruption never leaves half of one."""
 
+import atexit
 import os
-import tempfile
+import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -21,32 +22,38 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
         PyProBoundError: The folder is missing or cannot be written.
     """
     target = Path(path)
+    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
+    _UNFINISHED.add(temporary)
     try:
-        handle, temporary = tempfile.mkstemp(
-            dir=target.parent, prefix=f".{target.name}."
-        )
-    except OSError as error:
-        msg = f"{target}: cannot be written ({error.strerror}); choose another place"
-        raise PyProBoundError(msg) from error
-    try:
-        with os.fdopen(handle, "wb") as file:
+        # "x": a file of that name, however unlikely, is somebody else's
+        with temporary.open("xb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        _make_readable(temporary)
-        Path(temporary).replace(target)
+        temporary.replace(target)
     except OSError as error:
         msg = f"{target}: cannot be written ({error.strerror}); choose another place"
         raise PyProBoundError(msg) from error
     finally:
-        Path(temporary).unlink(missing_ok=True)
+        _remove(temporary)
 
 
-def _make_readable(path: str) -> None:
-    # mkstemp makes files for the owner alone; give what open() would have given.
-    mask = os.umask(0)
-    os.umask(mask)
-    Path(path).chmod(0o666 & ~mask)
+# A signal may find the program between two lines of `replacing`, where no `finally`
+# covers it. What was begun is therefore noted before it exists, and gone at the end.
+_UNFINISHED: set[Path] = set()
+
+
+@atexit.register
+def _remove_unfinished() -> None:
+    for each in tuple(_UNFINISHED):
+        _remove(each)
+
+
+def _remove(temporary: Path) -> None:
+    # where it was never made, or the folder has gone, there is nothing to remove
+    with suppress(OSError):
+        temporary.unlink()
+    _UNFINISHED.discard(temporary)
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:

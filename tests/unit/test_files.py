@@ -2,6 +2,8 @@
 
 import errno
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -81,3 +83,17 @@ def test_text_is_written_as_it_is(tmp_path: Path) -> None:
     text = "−ΔΔG/RT\nsecond line\n"
     write_text(str(tmp_path / "out.txt"), text)
     assert (tmp_path / "out.txt").read_bytes() == text.encode()
+
+
+def test_what_no_handler_covered_is_removed_at_the_end(tmp_path: Path) -> None:
+    # as a signal does between two lines of the program: nobody closes the context
+    script = """
+import os
+from pyprobound import _files
+begun = _files.replacing("out.bin")
+begun.__enter__().write(b"half")
+assert len(_files._UNFINISHED) == len(os.listdir()) == 1
+os.kept = begun, begun.gen.gi_frame  # neither is closed before the end
+"""
+    subprocess.run([sys.executable, "-c", script, "out.bin"], cwd=tmp_path, check=True)
+    assert names(tmp_path) == []
