@@ -71,5 +71,5 @@ $(READY): pyproject.toml constraints.txt
 	@echo "Installing PyTorch"
 	@$(PIP_INSTALL) torch
 	@echo "Installing pyprobound and its tools"
-	@$(PIP_INSTALL) -e '.[dev,parquet]'
+	@$(PIP_INSTALL) -e '.[dev,parquet,plots]'
 	@touch $@

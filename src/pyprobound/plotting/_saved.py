@@ -1,0 +1,64 @@
+"""Pictures as files and as text."""
+
+import io
+import os
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from pyprobound._files import replacing
+from pyprobound.errors import PyProBoundError
+from pyprobound.plotting._style import settings
+
+FORMATS = ("svg", "png", "pdf")
+# No date: the same picture gives the same bytes.
+_METADATA = {
+    "svg": {"Date": None, "Creator": "pyprobound"},
+    "png": {"Software": "pyprobound"},
+    "pdf": {"CreationDate": None, "Creator": "pyprobound"},
+}
+
+
+def save(figure: Figure, path: str | os.PathLike[str], dpi: float = 200) -> None:
+    """Write a picture, in one piece, in the format that the name ends in.
+
+    Args:
+        figure: The picture.
+        path: A name that ends in .svg, .png or .pdf.
+        dpi: Points per inch of a PNG, and of rasterised parts of the others.
+
+    Raises:
+        PyProBoundError: The ending is another one, or the file cannot be written.
+    """
+    kind = Path(path).suffix.lower().removeprefix(".")
+    if kind not in FORMATS:
+        msg = f"{path}: unknown kind of picture; end the name in .svg, .png or .pdf"
+        raise PyProBoundError(msg)
+    with replacing(path) as file:
+        file.write(_drawn(figure, kind, dpi))
+
+
+def svg(figure: Figure, dpi: float = 150) -> str:
+    """Return a picture as the text of an SVG element, without a background.
+
+    Args:
+        figure: The picture.
+        dpi: Points per inch of rasterised parts.
+    """
+    text = _drawn(figure, "svg", dpi, transparent=True).decode()
+    return text[text.index("<svg") :]
+
+
+def _drawn(
+    figure: Figure, kind: str, dpi: float, *, transparent: bool = False
+) -> bytes:
+    drawn = io.BytesIO()
+    with settings():
+        figure.savefig(
+            drawn,
+            format=kind,
+            dpi=dpi,
+            transparent=transparent,
+            metadata=_METADATA[kind],
+        )
+    return drawn.getvalue()
