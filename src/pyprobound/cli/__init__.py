@@ -3,6 +3,7 @@
     pyprobound fit CONFIG.toml        pyprobound score MODEL SEQS
     pyprobound select CONFIG.toml     pyprobound simulate TRUTH.toml
     pyprobound convert A B            pyprobound models FILE
+    pyprobound report RUN_DIR
 
 Bad input is one line on standard error and exit code 2. What a command needs is
 imported when it runs, so that `--help` is quick.
@@ -399,6 +400,47 @@ def score(
             format=None if table_format is None else table_format.value,
         )
         run_score(options)
+
+
+@app.command()
+def report(
+    run: Annotated[
+        Path, typer.Argument(metavar="RUN_DIR", help="What a fit has left behind.")
+    ],
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "-o",
+            "--output",
+            metavar="FILE",
+            help="Where to write; by default report.html in the run directory.",
+        ),
+    ] = None,
+    table: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="FILE",
+            help="Where a count table is now, if not where the configuration says. One"
+            " for each table, in its order.",
+        ),
+    ] = None,
+) -> None:
+    """Write a page on a fit, for a browser.
+
+    One HTML file that needs nothing from elsewhere: what was fitted to what, whether to
+    believe it, motifs, dimers, how well the model agrees with the reads, how the fit
+    went, and all numbers to save. `pyprobound fit` makes it at its end. Where a table
+    is gone, the page has no comparison with the data. See docs/report.md.
+
+    \b
+    Examples:
+        pyprobound report bcd.run
+        pyprobound report bcd.run -o bcd.html --table /data/bcd.tsv.gz
+    """  # noqa: D301 the backspace keeps the lines of the help as they are
+    with _told():
+        from pyprobound.cli._report import run_report
+
+        run_report(run, output, table or [])
 
 
 @app.command()
