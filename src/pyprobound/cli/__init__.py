@@ -137,6 +137,13 @@ def fit(
             " tables; by default the configuration says (yes, if it says nothing).",
         ),
     ] = None,
+    report: Annotated[
+        bool,
+        typer.Option(
+            "--report/--no-report",
+            help="Whether to write the page report.html at the end.",
+        ),
+    ] = True,
 ) -> None:
     """Fit a model to count tables.
 
@@ -156,10 +163,10 @@ def fit(
     whole; its models go to NAME.models.json.
 
     The run directory gets the model (model.pt), the configuration with every default
-    filled in, parameters and losses (result.json) and a log (log.jsonl). Ctrl-C keeps
-    the best model so far; the same command with --resume goes on after the last epoch,
-    whatever has ended the fit. With [select], the model is chosen first: pyprobound
-    select.
+    filled in, parameters and losses (result.json), a log (log.jsonl) and, of a fit that
+    has come to its end, a page for a browser (report.html). Ctrl-C keeps the best model
+    so far; the same command with --resume goes on after the last epoch, whatever has
+    ended the fit. With [select], the model is chosen first: pyprobound select.
 
     \b
     Examples:
@@ -200,6 +207,7 @@ def fit(
             force=force,
             errors=errors,
             resume=resume,
+            report=report,
         )
         code = run_fit_or_select(options)
     raise typer.Exit(code)
@@ -229,6 +237,13 @@ def select(
     force: Annotated[
         bool, typer.Option("--force", help="Replace the run in a directory in use.")
     ] = False,
+    report: Annotated[
+        bool,
+        typer.Option(
+            "--report/--no-report",
+            help="Whether to write the page report.html at the end.",
+        ),
+    ] = True,
 ) -> None:
     """Choose a model by held-out probes, then fit it.
 
@@ -254,7 +269,9 @@ def select(
         from pyprobound.cli._fit import FitOptions
         from pyprobound.cli._select import run_select
 
-        options = FitOptions(config, output, seed, quiet=quiet, force=force)
+        options = FitOptions(
+            config, output, seed, quiet=quiet, force=force, report=report
+        )
         code = run_select(options)
     raise typer.Exit(code)
 

@@ -28,7 +28,15 @@ from pyprobound.page._provenance import provenance
 from pyprobound.page._render import rendered
 from pyprobound.page._run import Run, open_page_run
 
-__all__ = ["Page", "Run", "open_page_run", "page_of", "rendered", "write_report"]
+__all__ = [
+    "Page",
+    "Run",
+    "open_page_run",
+    "page_of",
+    "rendered",
+    "write_page",
+    "write_report",
+]
 
 
 def page_of(run: Run) -> Page:
@@ -71,6 +79,18 @@ def write_report(
         PyProBoundError: The run or a table cannot be read, or the page not written.
     """
     run = open_page_run(Path(path), [Path(each) for each in tables])
-    target = run.directory.report if output is None else Path(output)
-    write_text(target, rendered(page_of(run)))
+    write_page(run, None if output is None else Path(output))
     return run
+
+
+def write_page(run: Run, output: Path | None = None) -> None:
+    """Write the page on a run that is already open.
+
+    Args:
+        run: The run.
+        output: The file; by default report.html in the run directory.
+
+    Raises:
+        PyProBoundError: The page cannot be written.
+    """
+    write_text(output or run.directory.report, rendered(page_of(run)))

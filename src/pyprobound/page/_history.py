@@ -223,14 +223,16 @@ def _words_of_call(call: str) -> str:
     match = _CALL.match(call)
     if match is None:
         return call
-    what = match["what"]
-    values = dict(re.findall(r"(\w+)=([^,()]+)", match["how"]))
+    what: str = match["what"]
+    values: dict[str, str] = dict(re.findall(r"(\w+)=([^,()]+)", match["how"]))
     if what == "unfreeze":
         parameter = values.get("parameter", "")
         return _UNFROZEN.get(parameter, parameter)
     if what in _PLACES:
         return _moved(_PLACES[what], values)
-    return _CALLS.get(str(what), f"{_bare(match['who'])}: {what.replace('_', ' ')}")
+    if what in _CALLS:
+        return _CALLS[what]
+    return f"{_bare(match['who'])}: {what.replace('_', ' ')}"
 
 
 _CALLS = {

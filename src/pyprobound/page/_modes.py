@@ -207,8 +207,9 @@ def described_motif(run: Run, psam: PSAM, name: str) -> str:
     found = relative(psam, mutants.flatten(0, 1), None).value.view(size, n_letters)
     spread = found.min(1).values
     strong = int(spread.argmin())
+    fold = math.exp(-float(spread[strong]))
     best = spelled(strongest(psam, 1)[0], run.built.alphabet)
     return (
         f"{name} binds {best} best; position {strong + 1} matters most: its worst"
-        f" letter weakens binding {significant(math.exp(-float(spread[strong])), 2)} times."
+        f" letter weakens binding {significant(fold, 2)} times."
     )

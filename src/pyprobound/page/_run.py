@@ -18,7 +18,7 @@ from pyprobound.config import (
     read_config,
     read_counts,
 )
-from pyprobound.errors import PyProBoundError
+from pyprobound.errors import ConfigError, PyProBoundError
 from pyprobound.report import parameters, table_numbers
 from pyprobound.report_errors import error_numbers
 from pyprobound.run_directory import RunDirectory, open_errors, open_run
@@ -37,8 +37,7 @@ class Run:
         directory: Where it is.
         document: The configuration, with the flanks that are scored.
         built: The model.
-        errors: Its errors; None where there are none.
-        no_errors: Why there are none, in words.
+        found_errors: Its errors, or why there are none, in words.
         tables: What it was fitted to, one for each experiment; None where they are not
             at hand.
         no_tables: Why they are not, in words.
@@ -48,12 +47,22 @@ class Run:
     directory: RunDirectory
     document: Document
     built: BuiltModel
-    errors: Uncertainty | None = None
-    no_errors: str = ""
+    found_errors: Uncertainty | str
     tables: Sequence[CountTable] | None = None
     no_tables: str = ""
     held_out: Sequence[CountTable] | None = None
     _scored: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
+
+    @property
+    def errors(self) -> Uncertainty | None:
+        """Its errors; None where there are none."""
+        found = self.found_errors
+        return found if isinstance(found, Uncertainty) else None
+
+    @property
+    def no_errors(self) -> str:
+        """Why there are no errors, in words; empty where there are."""
+        return self.found_errors if isinstance(self.found_errors, str) else ""
 
     @cached_property
     def result(self) -> Numbers:
@@ -121,6 +130,12 @@ def open_page_run(path: Path, tables: Sequence[Path] = ()) -> Run:
         PyProBoundError: The run cannot be read, or one of the given tables.
     """
     directory = RunDirectory(path)
+    if not directory.config.exists():
+        msg = (
+            f"{directory.config}: no such file; give the folder that pyprobound fit"
+            " CONFIG.toml has made"
+        )
+        raise ConfigError(msg)
     found, held_out, reason = _tables_of(directory, tables)
     document, built = open_run(path, found)
     lengths = [
@@ -131,25 +146,14 @@ def open_page_run(path: Path, tables: Sequence[Path] = ()) -> Run:
         if each is not None:
             set_flank_lengths(each, lengths)
     built.loss.to(torch.float64)
-    errors, no_errors = _errors_of(directory, built)
-    return Run(
-        directory,
-        document,
-        built,
-        errors,
-        no_errors,
-        found,
-        reason,
-        held_out,
-    )
+    errors = _errors_of(directory, built)
+    return Run(directory, document, built, errors, found, reason, held_out)
 
 
 def _tables_of(
     directory: RunDirectory, given: Sequence[Path]
 ) -> tuple[list[CountTable] | None, list[CountTable] | None, str]:
     """Return the tables, those held out, or why there are none."""
-    if not directory.config.exists():
-        return None, None, ""  # opening the run says what is missing
     document = read_config(directory.config)
     if given:
         document = _relocated(document, given)
@@ -179,16 +183,14 @@ def _relocated(document: Document, given: Sequence[Path]) -> Document:
     )
 
 
-def _errors_of(
-    directory: RunDirectory, built: BuiltModel
-) -> tuple[Uncertainty | None, str]:
+def _errors_of(directory: RunDirectory, built: BuiltModel) -> Uncertainty | str:
     """Return the errors of a run, or why it has none."""
     try:
-        return open_errors(directory.path, built), ""
+        return open_errors(directory.path, built)
     except PyProBoundError as error:
         result = _json_of(directory.result)
         skipped = result.get("uncertainty", {}).get("skipped")
-        return None, str(skipped or error)
+        return str(skipped or error)
 
 
 def _json_of(path: Path) -> Numbers:
