@@ -3,6 +3,7 @@
     pyprobound fit CONFIG.toml        pyprobound score MODEL SEQS
     pyprobound select CONFIG.toml     pyprobound simulate TRUTH.toml
     pyprobound convert A B            pyprobound models FILE
+    pyprobound report RUN_DIR
 
 Bad input is one line on standard error and exit code 2. What a command needs is
 imported when it runs, so that `--help` is quick.
@@ -136,6 +137,13 @@ def fit(
             " tables; by default the configuration says (yes, if it says nothing).",
         ),
     ] = None,
+    report: Annotated[
+        bool,
+        typer.Option(
+            "--report/--no-report",
+            help="Whether to write the page report.html at the end.",
+        ),
+    ] = True,
 ) -> None:
     """Fit a model to count tables.
 
@@ -155,10 +163,10 @@ def fit(
     whole; its models go to NAME.models.json.
 
     The run directory gets the model (model.pt), the configuration with every default
-    filled in, parameters and losses (result.json) and a log (log.jsonl). Ctrl-C keeps
-    the best model so far; the same command with --resume goes on after the last epoch,
-    whatever has ended the fit. With [select], the model is chosen first: pyprobound
-    select.
+    filled in, parameters and losses (result.json), a log (log.jsonl) and, of a fit that
+    has come to its end, a page for a browser (report.html). Ctrl-C keeps the best model
+    so far; the same command with --resume goes on after the last epoch, whatever has
+    ended the fit. With [select], the model is chosen first: pyprobound select.
 
     \b
     Examples:
@@ -199,6 +207,7 @@ def fit(
             force=force,
             errors=errors,
             resume=resume,
+            report=report,
         )
         code = run_fit_or_select(options)
     raise typer.Exit(code)
@@ -228,6 +237,13 @@ def select(
     force: Annotated[
         bool, typer.Option("--force", help="Replace the run in a directory in use.")
     ] = False,
+    report: Annotated[
+        bool,
+        typer.Option(
+            "--report/--no-report",
+            help="Whether to write the page report.html at the end.",
+        ),
+    ] = True,
 ) -> None:
     """Choose a model by held-out probes, then fit it.
 
@@ -253,7 +269,9 @@ def select(
         from pyprobound.cli._fit import FitOptions
         from pyprobound.cli._select import run_select
 
-        options = FitOptions(config, output, seed, quiet=quiet, force=force)
+        options = FitOptions(
+            config, output, seed, quiet=quiet, force=force, report=report
+        )
         code = run_select(options)
     raise typer.Exit(code)
 
@@ -399,6 +417,47 @@ def score(
             format=None if table_format is None else table_format.value,
         )
         run_score(options)
+
+
+@app.command()
+def report(
+    run: Annotated[
+        Path, typer.Argument(metavar="RUN_DIR", help="What a fit has left behind.")
+    ],
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "-o",
+            "--output",
+            metavar="FILE",
+            help="Where to write; by default report.html in the run directory.",
+        ),
+    ] = None,
+    table: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="FILE",
+            help="Where a count table is now, if not where the configuration says. One"
+            " for each table, in its order.",
+        ),
+    ] = None,
+) -> None:
+    """Write a page on a fit, for a browser.
+
+    One HTML file that needs nothing from elsewhere: what was fitted to what, whether to
+    believe it, motifs, dimers, how well the model agrees with the reads, how the fit
+    went, and all numbers to save. `pyprobound fit` makes it at its end. Where a table
+    is gone, the page has no comparison with the data. See docs/report.md.
+
+    \b
+    Examples:
+        pyprobound report bcd.run
+        pyprobound report bcd.run -o bcd.html --table /data/bcd.tsv.gz
+    """  # noqa: D301 the backspace keeps the lines of the help as they are
+    with _told():
+        from pyprobound.cli._report import run_report
+
+        run_report(run, output, table or [])
 
 
 @app.command()
