@@ -3,6 +3,7 @@
 import copy
 import io
 import os
+import re
 from pathlib import Path
 
 from matplotlib.figure import Figure
@@ -18,6 +19,10 @@ _METADATA = {
     "png": {"Software": "pyprobound"},
     "pdf": {"CreationDate": None, "Creator": "pyprobound"},
 }
+
+# Half of a large picture are digits of its outlines; a hundredth of a point is enough.
+_OUTLINE = re.compile(rb' d="[^"]*"')
+_LONG = re.compile(rb"(\.\d\d)\d+")
 
 
 def save(figure: Figure, path: str | os.PathLike[str], dpi: float = 200) -> None:
@@ -78,4 +83,10 @@ def _drawn(
             transparent=transparent,
             metadata=_METADATA[kind],
         )
+    if kind == "svg":
+        return _OUTLINE.sub(_rounded, drawn.getvalue())
     return drawn.getvalue()
+
+
+def _rounded(outline: re.Match[bytes]) -> bytes:
+    return _LONG.sub(rb"\1", outline.group())
