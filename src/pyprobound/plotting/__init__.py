@@ -4,6 +4,8 @@ Every function returns what it drew and changes nothing global. matplotlib is ne
 `pip install 'pyprobound-engine[plots]'`.
 """
 
+from pyprobound.plotting._logos import Logo, logo, logomaker_plotter
+from pyprobound.plotting._pairs import pairwise_plotter
 from pyprobound.plotting._saved import save, svg
 
-__all__ = ["save", "svg"]
+__all__ = ["Logo", "logo", "logomaker_plotter", "pairwise_plotter", "save", "svg"]

@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 from pathlib import Path
 
 from matplotlib.figure import Figure
@@ -17,6 +18,10 @@ _METADATA = {
     "png": {"Software": "pyprobound"},
     "pdf": {"CreationDate": None, "Creator": "pyprobound"},
 }
+
+# Half of a large picture are digits of its outlines; a hundredth of a point is enough.
+_OUTLINE = re.compile(rb' d="[^"]*"')
+_LONG = re.compile(rb"(\.\d\d)\d+")
 
 
 def save(figure: Figure, path: str | os.PathLike[str], dpi: float = 200) -> None:
@@ -61,4 +66,10 @@ def _drawn(
             transparent=transparent,
             metadata=_METADATA[kind],
         )
+    if kind == "svg":
+        return _OUTLINE.sub(_rounded, drawn.getvalue())
     return drawn.getvalue()
+
+
+def _rounded(outline: re.Match[bytes]) -> bytes:
+    return _LONG.sub(rb"\1", outline.group())
