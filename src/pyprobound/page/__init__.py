@@ -12,6 +12,7 @@ from pathlib import Path
 
 from pyprobound._files import write_text
 from pyprobound._version import __version__
+from pyprobound.page._candidates import candidates_section
 from pyprobound.page._content import Page
 from pyprobound.page._downloads import downloads_section
 from pyprobound.page._experiments import experiments_section
@@ -44,6 +45,7 @@ def page_of(run: Run) -> Page:
     sections = [
         modes_section(run),
         experiments_section(run),
+        candidates_section(run),
         history(run),
         downloads_section(run),
         provenance(run),

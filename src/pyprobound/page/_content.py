@@ -51,11 +51,13 @@ class Cell:
         text: What is shown.
         order: What the cell is sorted by; its text if left out.
         mark: Whether it stands out.
+        detail: What is shown below, in small letters.
     """
 
     text: str
     order: float | str | None = None
     mark: bool = False
+    detail: str = ""
 
     @property
     def key(self) -> str:

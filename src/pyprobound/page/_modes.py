@@ -11,7 +11,7 @@ from pyprobound.page._content import Block, Cell, Column, Facts, Prose, Section,
 from pyprobound.page._numbers import (
     counted,
     estimate_cell,
-    factor,
+    factor_cell,
     listed,
     significant,
 )
@@ -112,24 +112,20 @@ def _ratios(run: Run, psam: PSAM) -> Table:
     values = found.value.view(size, n_letters)
     errors = found.error.view(size, n_letters)
     best = strongest(psam, 1)[0].tolist()
+    has_errors = run.errors is not None
     rows = []
     for position in range(size):
         cells = [Cell(f"{position + 1}", position)]
         cells.append(Cell(alphabet.alphabet[best[position]]))
         for letter in range(n_letters):
-            value, error = (
-                float(values[position, letter]),
-                float(errors[position, letter]),
+            value, error = values[position, letter], errors[position, letter]
+            cells.append(
+                Cell("1", 1.0, mark=True)
+                if letter == best[position]
+                else factor_cell(-float(value), float(error), has_errors=has_errors)
             )
-            if letter == best[position]:
-                cells.append(Cell("1", 1.0, mark=True))
-            elif run.errors is not None and math.isnan(error):
-                cells.append(Cell(NOT_IDENTIFIED, math.exp(-value)))
-            else:
-                known = None if run.errors is None else error
-                cells.append(Cell(factor(-value, known), math.exp(-value)))
         rows.append(cells)
-    interval = "" if run.errors is None else " (95% interval)"
+    interval = ", below it the 95% interval" if has_errors else ""
     return Table(
         "Relative affinity: K_D of each single mutant of the strongest site, as a"
         f" multiple of that site's{interval}",
@@ -150,14 +146,11 @@ def _sites(run: Run, psam: PSAM) -> Table:
     for site, value, error in zip(
         codes, found.value.tolist(), found.error.tolist(), strict=True
     ):
-        known = None if run.errors is None else error
         cells = [Cell(spelled(site, alphabet))]
         if psam.score_reverse:
             cells.append(Cell(_reverse(spelled(site, alphabet), run)))
-        shown = factor(value, known)
-        if run.errors is not None and math.isnan(error):
-            shown = NOT_IDENTIFIED
-        rows.append([*cells, Cell(shown, math.exp(value))])
+        shown = factor_cell(value, error, has_errors=run.errors is not None)
+        rows.append([*cells, shown])
     other = [Column("Other strand", is_number=False)] if psam.score_reverse else []
     return Table(
         "Strongest sites: affinity relative to the best",

@@ -57,14 +57,22 @@ def interval(low: float, high: float, digits: int = 3) -> str:
     return f"{significant(low, digits)} – {significant(high, digits)}"
 
 
-def factor(log_value: float, log_error: float | None, digits: int = 3) -> str:
-    """Return e to the power of a value, with its 95% interval in brackets."""
-    value = significant(math.exp(log_value), digits)
-    if log_error is None or math.isnan(log_error) or log_error == 0:
-        return value
+def factor_cell(log_value: float, log_error: float, *, has_errors: bool) -> Cell:
+    """Return e to the power of a value as a cell, its 95% interval below.
+
+    Args:
+        log_value: The value.
+        log_error: Its error; NaN is not identified, where there are errors at all.
+        has_errors: Whether there are.
+    """
+    value = math.exp(log_value)
+    if not has_errors or log_error == 0:
+        return Cell(significant(value), value)
+    if math.isnan(log_error):
+        return Cell(NOT_IDENTIFIED, value)
     reach = NORMAL_95 * log_error
     low, high = (math.exp(log_value + sign * reach) for sign in (-1, 1))
-    return f"{value} ({interval(low, high, digits)})"
+    return Cell(significant(value), value, detail=interval(low, high))
 
 
 def estimate_cell(

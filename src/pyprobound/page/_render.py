@@ -29,6 +29,7 @@ def rendered(page: Page) -> str:
             script=Markup(script),  # noqa: S704
             script_hash=_hash(script),
             picture_of=_Pictures(),
+            next_name=_Names("t"),
             data_uri=data_uri,
         )
     )
@@ -46,14 +47,24 @@ def data_uri(file: Download) -> str:
     return f"data:{file.media_type};charset=utf-8;base64,{content}"
 
 
+class _Names:
+    """Gives ids that no other part of the page has."""
+
+    def __init__(self, prefix: str) -> None:
+        self._prefix, self._numbers = prefix, count(1)
+
+    def __call__(self) -> str:
+        return f"{self._prefix}{next(self._numbers)}"
+
+
 class _Pictures:
     """Inlines pictures, each with ids of its own."""
 
     def __init__(self) -> None:
-        self._numbers = count(1)
+        self._names = _Names("p")
 
     def __call__(self, picture: Picture) -> Markup:
-        prefix = f"p{next(self._numbers)}"
+        prefix = self._names()
         label = f"{picture.title}. {picture.description}"
         return Markup(inlined(picture.svg, prefix, label))  # noqa: S704 matplotlib escapes its text
 
