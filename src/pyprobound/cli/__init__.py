@@ -3,29 +3,22 @@
     pyprobound fit CONFIG.toml        pyprobound score MODEL SEQS
     pyprobound select CONFIG.toml     pyprobound simulate TRUTH.toml
     pyprobound convert A B            pyprobound models FILE
-    pyprobound report RUN_DIR
+    pyprobound report RUN_DIR         pyprobound plot logo|… MODEL
 
 Bad input is one line on standard error and exit code 2. What a command needs is
 imported when it runs, so that `--help` is quick.
 """
 
-import os
-import sys
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, TextIO
+from typing import Annotated
 
 import typer
 
 from pyprobound._version import __version__
+from pyprobound.cli._plot import plot
+from pyprobound.cli._told import told
 from pyprobound.errors import PyProBoundError
-
-BAD_INPUT = 2
-_BROKEN_PIPE = 141  # 128 + SIGPIPE, as of a process that the signal has ended
-_INTERRUPTED = 130  # 128 + SIGINT
 
 
 class Procedure(StrEnum):
@@ -65,6 +58,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # brackets are TOML's here, and line breaks are meant
 )
+app.add_typer(plot)
 
 
 def _print_version(asked: bool) -> None:
@@ -174,7 +168,7 @@ def fit(
         pyprobound fit bcd.toml -o runs/seed3 --seed 3
         pyprobound fit bcd.toml -o runs/seed3 --seed 3 --resume
     """  # noqa: D301 the backspace keeps the lines of the help as they are
-    with _told():
+    with told():
         if config.suffix == ".json":
             if resume:
                 raise PyProBoundError(f"--resume is for a CONFIG.toml, not {config}")
@@ -265,7 +259,7 @@ def select(
         pyprobound select bcd.toml
         pyprobound select bcd.toml -o runs/chosen --seed 3
     """  # noqa: D301 the backspace keeps the lines of the help as they are
-    with _told():
+    with told():
         from pyprobound.cli._fit import FitOptions
         from pyprobound.cli._select import run_select
 
@@ -394,7 +388,7 @@ def score(
         pyprobound score bcd.run peaks.fa --what affinity --what best -o peaks.parquet
         pyprobound score MotifCentral.json:Tfe3 chr1.fa --upper --profile
     """  # noqa: D301 the backspace keeps the lines of the help as they are
-    with _told():
+    with told():
         from pyprobound.cli._score import ScoreOptions, run_score
 
         kinds = list(what or [What.SCORES])
@@ -454,7 +448,7 @@ def report(
         pyprobound report bcd.run
         pyprobound report bcd.run -o bcd.html --table /data/bcd.tsv.gz
     """  # noqa: D301 the backspace keeps the lines of the help as they are
-    with _told():
+    with told():
         from pyprobound.cli._report import run_report
 
         run_report(run, output, table or [])
@@ -495,7 +489,7 @@ def simulate(
         pyprobound simulate truth.toml -o simulated
         pyprobound score simulated simulated/counts.tsv.gz
     """  # noqa: D301 the backspace keeps the lines of the help as they are
-    with _told():
+    with told():
         from pyprobound.cli._simulate import run_simulate
 
         run_simulate(config, output, seed, force=force)
@@ -554,7 +548,7 @@ def convert(
         pyprobound convert bcd.run bcd.models.json --whole
         pyprobound convert MotifCentral.v1.0.0.json ctcf.homer --select CTCF
     """  # noqa: D301 the backspace keeps the lines of the help as they are
-    with _told():
+    with told():
         from pyprobound.cli._motifs import ConvertOptions, run_convert
 
         run_convert(
@@ -603,7 +597,7 @@ def models(
         pyprobound models MotifCentral.v1.0.0.json --gene 'HOX*' --species human
         pyprobound models MotifCentral.v1.0.0.json --study Nitta2015 --json
     """  # noqa: D301 the backspace keeps the lines of the help as they are
-    with _told():
+    with told():
         from pyprobound.cli._motifs import ModelsOptions, run_models
 
         run_models(ModelsOptions(file, gene, species, study, factor, as_json))
@@ -612,40 +606,3 @@ def models(
 def main() -> None:
     """Run the command."""
     app(prog_name="pyprobound")
-
-
-@contextmanager
-def _told() -> Iterator[None]:
-    """Tell the user of bad input in one line (exit code 2), of warnings likewise."""
-    try:
-        with warnings.catch_warnings():
-            warnings.showwarning = _show_warning
-            yield
-        sys.stdout.flush()
-    except KeyboardInterrupt:
-        _say("interrupted")
-        raise SystemExit(_INTERRUPTED) from None
-    except BrokenPipeError:
-        # who reads our output has gone; let Python's last flush find no pipe either
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise SystemExit(_BROKEN_PIPE) from None
-    except PyProBoundError as error:
-        _say(f"error: {error}")
-        raise SystemExit(BAD_INPUT) from None
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr)
-
-
-def _show_warning(
-    message: Warning | str,
-    category: type[Warning],
-    filename: str,  # noqa: ARG001 where in the code it comes from helps no user
-    lineno: int,  # noqa: ARG001
-    file: TextIO | None = None,
-    line: str | None = None,  # noqa: ARG001
-) -> None:
-    """Show a warning for the user as one line; others are for developers."""
-    if category is UserWarning:
-        print(f"warning: {' '.join(str(message).split())}", file=file or sys.stderr)
