@@ -3,11 +3,13 @@
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 import torch
 
 from pyprobound.config import ModeSection
-from pyprobound.layers import PSAM
+from pyprobound.layers import PSAM, Conv0d, Conv1d
+from pyprobound.mode import Mode
 from pyprobound.page._content import (
     Block,
     Cell,
@@ -18,7 +20,7 @@ from pyprobound.page._content import (
     Section,
     Table,
 )
-from pyprobound.page._figures import attempted
+from pyprobound.page._figures import attempted, side_by_side
 from pyprobound.page._numbers import (
     counted,
     estimate_cell,
@@ -29,7 +31,7 @@ from pyprobound.page._numbers import (
 from pyprobound.page._render import anchor
 from pyprobound.page._run import Numbers, Run
 from pyprobound.page._sites import relative, single_mutants, spelled, strongest
-from pyprobound.plotting import logo, svg
+from pyprobound.plotting import logo, posbias, svg
 from pyprobound.uncertainty import NOT_IDENTIFIED
 
 _N_SITES = 12
@@ -58,7 +60,8 @@ def _mode_section(run: Run, name: str, psam: PSAM) -> Section:
         _facts(run, name, psam),
         attempted("The logo", lambda: _logo(run, name, psam)),
     ]
-    blocks += [_ratios(run, psam), _sites(run, psam), _energies(run, name)]
+    blocks += [_ratios(run, psam), _sites(run, psam), *_biases(run, name)]
+    blocks.append(_energies(run, name))
     return Section(anchor("mode", name), name, blocks)
 
 
@@ -203,6 +206,54 @@ def _sites(run: Run, psam: PSAM) -> Table:
             *([] if run.errors is None else [Column("95% interval")]),
         ],
         rows,
+    )
+
+
+def _biases(run: Run, name: str) -> list[Block]:
+    """Draw the position bias of a mode in each experiment in which it has one."""
+    found = []
+    sections = run.document.config.experiments
+    for section, each in zip(sections, run.built.experiments, strict=True):
+        mode = each.bindings.get(name)
+        if not isinstance(mode, Mode) or not _is_biased(mode):
+            continue
+        flanks = section.left_flank_length or 0, section.right_flank_length or 0
+        draw = partial(_bias, run, name, mode, str(section.name), flanks)
+        found.append(attempted("The position bias", draw))
+    return side_by_side(found)
+
+
+def _is_biased(mode: Mode) -> bool:
+    last = mode.chain[-1]
+    return isinstance(last, Conv0d | Conv1d) and last.train_posbias
+
+
+def _bias(
+    run: Run, name: str, mode: Mode, experiment: str, flanks: tuple[int, int]
+) -> Picture:
+    figure = posbias(mode, errors=run.errors, flanks=flanks)
+    caption = (
+        f"How much better {name} binds at a position of the probes of {experiment} than"
+        " its letters say, as a natural logarithm."
+    )
+    if run.errors is not None:
+        caption += " Bands are 95% intervals."
+    return Picture(
+        anchor("position-bias", name, experiment),
+        f"Position bias of {name} in {experiment}",
+        svg(figure),
+        caption,
+        _described_bias(mode),
+    )
+
+
+def _described_bias(mode: Mode) -> str:
+    last = mode.chain[-1]
+    assert isinstance(last, Conv0d | Conv1d)
+    bias = last.log_posbias.detach()
+    spread = math.exp(float(bias.max() - bias.min()))
+    return (
+        f"From the worst to the best position it changes {significant(spread, 2)}-fold."
     )
 
 
