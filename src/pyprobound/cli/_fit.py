@@ -28,6 +28,7 @@ from pyprobound.cli._progress import is_new_fit, progress_for
 from pyprobound.cli._resume import Past, configuration, held, past_of
 from pyprobound.cli._signals import Interrupted, raised_signals
 from pyprobound.cli._simulate import with_seed
+from pyprobound.cli._verdict import verdict_lines, verdict_numbers, verdict_of
 from pyprobound.config import (
     BuiltModel,
     Document,
@@ -173,6 +174,8 @@ def _fitted(fit: Fit, options: FitOptions, clock: float, started: str) -> int:
         **({} if best is None else parameters(*best)),
         **({} if best is None else {"uncertainty": numbers_of(best[1], errors)}),
     }
+    verdict = verdict_of(best, fit.train, fit.held_out, content, errors)
+    content["verdict"] = verdict_numbers(verdict)
     if isinstance(errors, Uncertainty):
         errors.save(fit.run.errors)
     # The result says that a fit has ended, so it comes after all but the state.
@@ -181,6 +184,7 @@ def _fitted(fit: Fit, options: FitOptions, clock: float, started: str) -> int:
         state.remove()
     if not options.quiet and best is not None:
         print(_shown(best[1], errors) + _closing(fit, losses, seconds))
+        print(verdict_lines(verdict))
     if outcome.signal is None:
         return 0
     kept = f"the best model so far is in {fit.run.model}"

@@ -10,6 +10,7 @@ from pyprobound.uncertainty._estimate import NORMAL_95, NOT_IDENTIFIED, Estimate
 from pyprobound.uncertainty._fisher import (
     LARGEST_ERROR,
     Uncertainty,
+    all_trained,
     with_gradients,
 )
 from pyprobound.uncertainty._named import ErrorBars
@@ -32,6 +33,7 @@ __all__ = [
     "Rows",
     "ScoreRows",
     "Uncertainty",
+    "all_trained",
     "bootstrap",
     "difference",
     "rounding_of",
