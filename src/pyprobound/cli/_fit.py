@@ -29,6 +29,7 @@ from pyprobound.cli._report import report_fit
 from pyprobound.cli._resume import Past, configuration, held, past_of
 from pyprobound.cli._signals import Interrupted, raised_signals
 from pyprobound.cli._simulate import with_seed
+from pyprobound.cli._verdict import verdict_lines, verdict_numbers, verdict_of
 from pyprobound.config import (
     BuiltModel,
     Document,
@@ -176,6 +177,8 @@ def _fitted(fit: Fit, options: FitOptions, clock: float, started: str) -> int:
         **({} if best is None else {"uncertainty": numbers_of(best[1], errors)}),
         **_selection_of(fit.run),
     }
+    verdict = verdict_of(best, fit.train, fit.held_out, content, errors)
+    content["verdict"] = verdict_numbers(verdict)
     if isinstance(errors, Uncertainty):
         errors.save(fit.run.errors)
     # The result says that a fit has ended, so it comes after all but the state.
@@ -184,6 +187,7 @@ def _fitted(fit: Fit, options: FitOptions, clock: float, started: str) -> int:
         state.remove()
     if not options.quiet and best is not None:
         print(_shown(best[1], errors) + _closing(fit, losses, seconds))
+        print(verdict_lines(verdict))
     if outcome.signal is None:
         if options.report and best is not None:
             report_fit(
