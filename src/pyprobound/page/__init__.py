@@ -21,7 +21,6 @@ from pyprobound.page._history import history
 from pyprobound.page._modes import modes_section
 from pyprobound.page._overview import (
     facts_of,
-    findings_of,
     lead_of,
     title_of,
     verdict_of,
@@ -55,7 +54,7 @@ def page_of(run: Run) -> Page:
     return Page(
         title_of(run),
         lead_of(run),
-        [verdict_of(findings_of(run)), facts_of(run)],
+        [verdict_of(run), facts_of(run)],
         [each for each in sections if each is not None],
         f"Made by pyprobound {__version__}. Logarithms are natural, energies are"
         " −ΔΔG/RT: larger binds better.",

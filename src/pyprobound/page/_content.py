@@ -134,17 +134,15 @@ class Finding:
     """Something that a reader should know before believing the model.
 
     Attributes:
-        severity: "problem", "warning" or "note".
+        severity: "problem", "caution", "note" or "fine".
         code: A name for machines.
         what: What was found, in one sentence.
-        where: What it is about, such as a mode or an experiment.
         advice: What to do.
     """
 
     severity: str
     code: str
     what: str
-    where: str = ""
     advice: str = ""
 
 
@@ -154,7 +152,7 @@ class Verdict:
 
     Attributes:
         summary: All of it in one sentence.
-        level: The worst severity, or "good".
+        level: The worst severity.
         findings: What was found.
     """
 

@@ -3,7 +3,7 @@
 import math
 
 from pyprobound.cooperativity import Cooperativity
-from pyprobound.page._content import Block, Cell, Column, Facts, Picture, Section, Table
+from pyprobound.page._content import Block, Cell, Column, Picture, Prose, Section, Table
 from pyprobound.page._figures import attempted
 from pyprobound.page._numbers import (
     counted,
@@ -31,9 +31,10 @@ def dimers_section(run: Run) -> Section | None:
 def _dimer_section(run: Run, name: str, dimer: Cooperativity) -> Section:
     found = arrangements_of(dimer, errors=run.errors)
     ranked = _ranked(found)
-    blocks: list[Block] = [Facts([("Motifs", [" and ".join(found.names)])])]
+    blocks: list[Block] = [Prose(f"{' and '.join(found.names)} bind together.")]
     if ranked:
-        blocks += [
+        blocks = [
+            Prose(_described(found)),
             attempted("The map", lambda: _map(run, name, dimer, found)),
             attempted("The profile", lambda: _profile(run, name, dimer, found)),
             _best(name, found, ranked),
@@ -81,7 +82,7 @@ def _map(run: Run, name: str, dimer: Cooperativity, found: Arrangements) -> Pict
 
 
 def _profile(run: Run, name: str, dimer: Cooperativity, found: Arrangements) -> Picture:
-    caption = "The same by the offset of the motifs, a panel for each orientation."
+    caption = "The same by the offset of the motifs, in a colour for each orientation."
     if run.errors is not None:
         caption += " Bars are 95% intervals; hollow points are not identified."
     return Picture(

@@ -17,6 +17,7 @@ from pyprobound.config import (
     read_config,
     read_counts,
 )
+from pyprobound.diagnosis import Diagnosis, diagnose
 from pyprobound.errors import ConfigError, PyProBoundError
 from pyprobound.report import parameters, table_numbers
 from pyprobound.report_errors import error_numbers
@@ -88,6 +89,23 @@ class Run:
             found: Numbers = known
             return found
         return error_numbers(self.built, self.errors)
+
+    @cached_property
+    def diagnosis(self) -> Diagnosis | None:
+        """Whether the fit is to be believed; None where it cannot be told."""
+        known = self.result.get("verdict", {})
+        if "findings" in known:
+            return Diagnosis.from_json(known)
+        if self.tables is None:
+            return None
+        return diagnose(
+            self.document,
+            self.built,
+            self.tables,
+            self.result or None,
+            self.errors,
+            self.held_out,
+        )
 
     @cached_property
     def events(self) -> list[Numbers]:
