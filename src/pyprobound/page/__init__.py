@@ -14,6 +14,7 @@ from pyprobound._files import write_text
 from pyprobound._version import __version__
 from pyprobound.page._candidates import candidates_section
 from pyprobound.page._content import Page
+from pyprobound.page._dimers import dimers_section
 from pyprobound.page._downloads import downloads_section
 from pyprobound.page._experiments import experiments_section
 from pyprobound.page._history import history
@@ -44,6 +45,7 @@ def page_of(run: Run) -> Page:
     """Return the content of the page on a run."""
     sections = [
         modes_section(run),
+        dimers_section(run),
         experiments_section(run),
         candidates_section(run),
         history(run),

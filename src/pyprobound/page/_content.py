@@ -121,6 +121,15 @@ class Picture:
 
 
 @dataclass(frozen=True)
+class Gallery:
+    """Figures side by side where there is room."""
+
+    kind: ClassVar[str] = "gallery"
+
+    pictures: Sequence[Picture]
+
+
+@dataclass(frozen=True)
 class Finding:
     """Something that a reader should know before believing the model.
 
@@ -183,7 +192,7 @@ class Downloads:
 
 
 Block: TypeAlias = Union[  # noqa: UP007 one alternative to a line
-    Prose, Facts, Command, Table, Picture, Verdict, Downloads
+    Prose, Facts, Command, Table, Picture, Gallery, Verdict, Downloads
 ]
 
 

@@ -3,13 +3,12 @@
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from pyprobound.config import (
     BuiltModel,
@@ -23,7 +22,7 @@ from pyprobound.report import parameters, table_numbers
 from pyprobound.report_errors import error_numbers
 from pyprobound.run_directory import RunDirectory, open_errors, open_run
 from pyprobound.structure import set_flank_lengths
-from pyprobound.table import CountTable, score
+from pyprobound.table import CountTable
 from pyprobound.uncertainty import Uncertainty
 
 Numbers = Mapping[str, Any]
@@ -51,7 +50,6 @@ class Run:
     tables: Sequence[CountTable] | None = None
     no_tables: str = ""
     held_out: Sequence[CountTable] | None = None
-    _scored: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
 
     @property
     def errors(self) -> Uncertainty | None:
@@ -105,17 +103,6 @@ class Run:
         """The candidates that were compared before; empty if none were."""
         found: Numbers = self.result.get("selection", {})
         return found or _json_of(self.directory.selection)
-
-    def predicted(self, index: int) -> tuple[Tensor, Tensor]:
-        """Return the counts of an experiment and its log shares of reads.
-
-        Both are (probes, observed rounds); they are computed once.
-        """
-        assert self.tables is not None
-        if index not in self._scored:
-            experiment = self.built.experiments[index].experiment
-            self._scored[index] = score(experiment, self.tables[index])
-        return self._scored[index]
 
 
 def open_page_run(path: Path, tables: Sequence[Path] = ()) -> Run:
