@@ -26,7 +26,7 @@ from pyprobound.plotting._style import FAINT, INK, SEQUENTIAL, SERIES
 SIDE = 3.4
 """Inches: a column of a journal."""
 
-MOST_POINTS = 1000
+MOST_POINTS = 800
 """Points that are drawn one by one; of more, hexagons are coloured by their number."""
 
 _HEXAGONS = 45  # across
@@ -87,12 +87,13 @@ def draw(
         color: Colour of points.
         **kwargs: Arguments of `Axes.scatter` or `Axes.hexbin`.
     """
-    known = ~np.isnan(part.observed + part.predicted)
+    known = ~(np.isnan(part.observed) | np.isnan(part.predicted))
     predicted = np.exp(shown.inside(part.predicted[known]))
     observed = np.exp(shown.inside(part.observed[known]))
     if len(observed) > MOST_POINTS:
         return _hexagons(ax, predicted, observed, shown, **kwargs)
-    ends = np.clip(np.stack([part.low[known], part.high[known]]), *shown)
+    ends = np.stack([part.low[known], part.high[known]])
+    ends = np.where(np.isfinite(ends), ends, np.clip(ends, *shown))
     _draw_intervals(ax, predicted, np.exp(ends), color)
     finite = np.isfinite(part.observed[known])
     for marker, which in (
@@ -233,8 +234,8 @@ def number_text(value: float) -> str:
     """Return a number for a tick: plain, or as a power of ten if it is long."""
     if 1e-3 <= value < 1e5:
         return f"{value:,.6g}"
-    mantissa, exponent = f"{value:.0e}".split("e")
-    power = f"10^{{{int(exponent)}}}"
+    exponent = math.floor(math.log10(value) + 1e-9)
+    mantissa, power = f"{value / 10**exponent:.6g}", f"10^{{{exponent}}}"
     return f"${power}$" if mantissa == "1" else f"${mantissa}\\times{power}$"
 
 
@@ -265,7 +266,7 @@ def name_points(
     points: NDArray[np.intp],
     names: Sequence[str],
 ) -> None:
-    """Write names to the left of some points, one above the other.
+    """Write names to the left of some points, one above the other, clear of others.
 
     Args:
         ax: Where.
@@ -274,15 +275,16 @@ def name_points(
         points: Which points, from the top down.
         names: Of the points.
     """
+    values = np.stack([part.predicted, part.observed])
+    across, up = (shown.inside(values) - shown.low) / (shown.high - shown.low)
     top = 1.0
     for point, name in zip(points, names, strict=True):
-        place = np.array([part.predicted[point], part.observed[point]])
-        right, height = (place - shown.low) / (shown.high - shown.low)
-        top = min(height, top - _LINE)
+        top = min(up[point], top - _LINE)
+        beside = across[np.abs(up - top) < 0.75 * _LINE]
         ax.annotate(
             name,
-            np.exp(place).tolist(),
-            (right - 0.05, top),
+            np.exp(values[:, point]).tolist(),
+            (float(min(across[point], beside.min(initial=1.0))) - 0.04, float(top)),
             textcoords="axes fraction",
             ha="right",
             va="center",
