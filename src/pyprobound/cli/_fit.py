@@ -177,11 +177,13 @@ def _fitted(fit: Fit, options: FitOptions, clock: float, started: str) -> int:
         **({} if best is None else {"uncertainty": numbers_of(best[1], errors)}),
         **_selection_of(fit.run),
     }
-    verdict = verdict_of(best, fit.train, fit.held_out, content, errors)
-    content["verdict"] = verdict_numbers(verdict)
     if isinstance(errors, Uncertainty):
         errors.save(fit.run.errors)
-    # The result says that a fit has ended, so it comes after all but the state.
+    # The result says that a fit has ended, so it comes after all but the state; the
+    # verdict is added to it, and no trouble with that may cost the result.
+    fit.run.write_json(fit.run.result, content)
+    verdict = verdict_of(best, fit.train, fit.held_out, content, errors)
+    content["verdict"] = verdict_numbers(verdict)
     fit.run.write_json(fit.run.result, content)
     if outcome.signal is None:
         state.remove()

@@ -33,7 +33,7 @@ from pyprobound.mode import Mode
 from pyprobound.table import CountBatch, CountTable
 from pyprobound.uncertainty import all_trained
 
-MOST_PROBES, MOST_PROBES_OF_DIMERS = 40_000, 12_000
+MOST_PROBES, MOST_PROBES_OF_DIMERS = 40_000, 10_000
 """Probes of each table that features are made for, drawn at random."""
 
 MOST_SINGLE = 64

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from pyprobound.report import Json
+from pyprobound.report import Json, finite
 
 Place: TypeAlias = Mapping[str, str | int]
 """Where something is: any of mode, experiment, round, position."""
@@ -60,7 +60,7 @@ class Finding:
             "what": self.what,
             "advice": self.advice,
             "where": dict(self.where),
-            "number": self.number,
+            "number": finite_only(self.number),
             "weight": self.weight,
         }
 
@@ -129,7 +129,7 @@ class Diagnosis:
             "severity": self.severity.word,
             "verdict": self.verdict,
             "findings": [each.to_json() for each in self.findings],
-            "numbers": dict(self.numbers),
+            "numbers": finite_only(self.numbers),
         }
 
     @classmethod
@@ -139,6 +139,17 @@ class Diagnosis:
         assert isinstance(found, Sequence)
         assert isinstance(measured, Mapping)
         return cls(tuple(map(Finding.from_json, found)), dict(measured))
+
+
+def finite_only(value: Json) -> Json:
+    """Return numbers as JSON has them: null where they are not finite."""
+    if isinstance(value, float):
+        return finite(value)
+    if isinstance(value, Mapping):
+        return {key: finite_only(each) for key, each in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [finite_only(each) for each in value]
+    return value
 
 
 def _counted(number: int, noun: str) -> str:

@@ -33,18 +33,19 @@ class Words:
     ) -> "Words":
         """Find the words of probes, (n, length) codes."""
         n_letters = alphabet.n_letters
-        windows = seqs.long().unfold(1, size, 1) if seqs.shape[1] >= size else None
-        if windows is None:
-            nothing = torch.zeros(len(seqs), 0, dtype=torch.int64)
-            return cls(alphabet, size, is_folded, nothing)
-        known = (windows < n_letters).all(2)
-        powers = n_letters ** torch.arange(size - 1, -1, -1)
-        number = (windows * powers).sum(2)
-        if is_folded:
+        starts = max(0, seqs.shape[1] - size + 1)
+        number = torch.zeros(len(seqs), starts, dtype=torch.int32)
+        reverse, known = number.clone(), torch.ones(number.shape, dtype=torch.bool)
+        for position in range(size if starts else 0):
+            letters = seqs[:, position : position + starts].int()
+            known &= letters < n_letters
+            number = number * n_letters + letters
             # complements are the letters in reversed order
-            reverse = ((n_letters - 1 - windows) * powers.flip(0)).sum(2)
+            reverse += (n_letters - 1 - letters) * n_letters**position
+        if is_folded:
             number = torch.minimum(number, reverse)
-        return cls(alphabet, size, is_folded, number.masked_fill(~known, -1))
+        number = number.masked_fill(~known, -1).long()
+        return cls(alphabet, size, is_folded, number)
 
     @property
     def n_words(self) -> int:

@@ -18,7 +18,7 @@ from pyprobound.diagnosis._kmers import Words, word_size
 from pyprobound.report import Json
 from pyprobound.table import CountTable
 
-CHANCE, WEAK = 5.0, 15.0
+CHANCE, WEAK = 8.0, 20.0
 """What is explained, in units of what the parameters gain by chance: shuffled tables
 stay below the former, see docs/verdict.md."""
 
@@ -147,27 +147,31 @@ def _agreement(
         "r2_words": _number(words),
     }
     where = {"experiment": name}
-    if words < POOR or probes < POOR:
-        worst = min(words, probes)
+    known = {
+        "bins of probes": probes,
+        "words": words,
+    }
+    known = {over: r2 for over, r2 in known.items() if not math.isnan(r2)}
+    shown = " and ".join(f"{r2:.2f} over {over}" for over, r2 in known.items())
+    worst = min(known.values(), default=math.nan)
+    if worst < POOR:
         yield Finding(
             Severity.PROBLEM if worst < BAD else Severity.CAUTION,
             "poor-agreement",
-            f"Predicted and observed reads disagree in {name}: R² {probes:.2f} over"
-            f" bins of probes, {words:.2f} over words.",
+            f"Predicted and observed reads disagree in {name}: R² {shown}.",
             "What is missing from the model is likely among the other findings; look at"
             " the plots of enrichment.",
             where,
             worst,
             weight=0.01 * (1 - worst),
         )
-    elif not math.isnan(words):
+    elif known:
         yield Finding(
             Severity.FINE,
             "agreement",
-            f"Predicted and observed reads agree in {name}: R² {probes:.2f} over bins"
-            f" of probes, {words:.2f} over words.",
+            f"Predicted and observed reads agree in {name}: R² {shown}.",
             where=where,
-            number=words,
+            number=worst,
         )
     if mean_reads >= MANY_READS and part.share < POOR:
         yield Finding(

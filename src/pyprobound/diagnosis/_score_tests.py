@@ -29,7 +29,7 @@ Maker: TypeAlias = Callable[[slice], Tensor]
 RESOLVED = 1e-9
 """Information that is not rounding, relative to the largest."""
 
-N_GROUPS = 200
+N_GROUPS = 64
 """Of the probes of a table, whose gradients are kept."""
 
 SEPARATE = 1e-6

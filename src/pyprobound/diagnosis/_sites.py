@@ -81,24 +81,19 @@ def _of_motif(
     absent = torch.cat([nothing, *missing.values()])
     where: dict[str, str | int] = {"mode": motif.name, "experiment": sample.name}
 
-    given = torch.cat([places, absent])
-    yield from _kernel(judge, motif, letters, given, where, own)
-    found = tests.test(touching, torch.cat([letters, absent]))
-    own["flanks"] = _numbers(judge, found)
-    is_flank = judge.severity(found) < Severity.FINE
-    if is_flank:
-        yield _flanks(judge, sample, motif, found, where)
+    yield from _kernel(judge, motif, letters, torch.cat([places, absent]), where, own)
+    ends = [
+        *_flanks(judge, sample, motif, torch.cat([letters, absent]), where, own),
+        *_too_short(judge, motif, missing, where, own),
+    ]
+    yield from ends
     given = torch.cat([letters, absent, touching])
     found = tests.test(inside, given)
     own["places"] = _numbers(judge, found)
-    if judge.severity(found) < Severity.FINE:
+    # What is wrong at the ends of a probe is seen further inside as well.
+    is_its_own = judge.share(found) > 2 * sum(each.weight for each in ends)
+    if judge.severity(found) < Severity.FINE and is_its_own:
         yield _position_bias(judge, motif, found, where)
-    for side, column in missing.items():
-        rest = [c for other, c in missing.items() if other != side]
-        found = tests.test(column, torch.cat([nothing, *rest]))
-        own[f"beyond_{side}"] = _numbers(judge, found)
-        if judge.severity(found) < Severity.FINE and float(found.change[0]) > 0:
-            yield _too_short(judge, motif, side, found, where)
 
 
 def _numbers(judge: Judge, found: Tested) -> dict[str, Json]:
@@ -153,16 +148,23 @@ def _flanks(
     judge: Judge,
     sample: Sample,
     motif: Motif,
-    found: Tested,
+    given: Tensor,
     where: dict[str, str | int],
-) -> Finding:
-    share = judge.share(found)
-    sides = _sides(judge, sample, motif)
-    return Finding(
-        judge.severity(found),
+    own: dict[str, Json],
+) -> Iterator[Finding]:
+    key = f"places {sample.name} {motif.name}"
+    n_inside = judge.evidence.places[sample.name, motif.name].n_inside
+    found = judge.tests.test(judge.tests.columns([key])[n_inside:], given)
+    own["flanks"] = _numbers(judge, found)
+    severity, share = judge.severity(found), judge.share(found)
+    if severity == Severity.FINE:
+        return
+    yield Finding(
+        severity,
         "flanks",
-        f"Sites of {motif.name} that overlap a flank ({sides}) bind otherwise than the"
-        f" given flank letters say: {share:.1%} of what is explained is missed there.",
+        f"Sites of {motif.name} that overlap a flank ({_sides(judge, sample, motif)})"
+        " bind otherwise than the given flank letters say:"
+        f" {share:.1%} of what is explained is missed there.",
         f"Check the letters of the flanks of {sample.name}: swapped, reversed, of"
         " another library, or off by a letter from the probe.",
         where,
@@ -205,19 +207,30 @@ def _position_bias(
 def _too_short(
     judge: Judge,
     motif: Motif,
-    side: str,
-    found: Tested,
+    missing: dict[str, Tensor],
     where: dict[str, str | int],
-) -> Finding:
-    share = judge.share(found)
-    seen = motif.flanks[side == "right"]
-    size = motif.conv.layer_spec.kernel_size
-    return Finding(
+    own: dict[str, Json],
+) -> Iterator[Finding]:
+    """Say where windows beyond the scored flank letters belong to be scored."""
+    lacking = []
+    for side, column in missing.items():
+        rest = [other for key, other in missing.items() if key != side]
+        found = judge.tests.test(column, torch.cat([column[:0], *rest]))
+        own[f"beyond_{side}"] = _numbers(judge, found)
+        is_bound = bool((found.change > 0).all())
+        if is_bound and judge.severity(found) < Severity.FINE:
+            lacking.append(side)
+    if not lacking:
+        return
+    found = judge.tests.test(torch.cat([missing[side] for side in lacking]))
+    share, size = judge.share(found), motif.conv.layer_spec.kernel_size
+    seen = " and ".join(str(motif.flanks[side == "right"]) for side in lacking)
+    yield Finding(
         judge.severity(found),
         "flank-too-short",
-        f"Sites of {motif.name} that reach further into the {side} flank than the"
-        f" {seen} letters scored are bound: they would add {share:.1%} to what is"
-        " explained.",
+        f"Sites of {motif.name} are bound that reach further into the"
+        f" {' and the '.join(lacking)} flank than the {seen} letters scored: they would"
+        f" add {share:.1%} to what is explained.",
         f"Raise its flank_length, up to {size - 1}.",
         where,
         share,

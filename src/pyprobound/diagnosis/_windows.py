@@ -90,10 +90,9 @@ def window_weights(
         total = total.masked_fill(total.isneginf(), 0.0)
         chances = (scaled - total.view(-1, *[1] * (scores.ndim - 1))).exp()
         if isinstance(binding, Cooperativity):
-            is_first = binding.mode_a is mode
-            is_second = binding.mode_b is mode
-            first, second = chances.sum((2, 4)), chances.sum((1, 3))
-            chances = first * is_first + second * is_second
+            own = [(2, 4)] * (binding.mode_a is mode)
+            own += [(1, 3)] * (binding.mode_b is mode)
+            chances = torch.stack([chances.sum(others) for others in own]).sum(0)
         return chances if hill is None else hill.double() * chances
 
     return weights
