@@ -23,24 +23,24 @@ class BiasTables:
     """The log position bias of a layer, less its mean.
 
     Attributes:
-        values: By strand or channel a table of probe lengths × windows; NaN where no
+        bias: By strand or channel a table of probe lengths × windows; NaN where no
             probe of that length has such a window.
         errors: Standard errors, in tables of the same shapes; NaN where the data do
             not identify the bias. None where they are not known.
     """
 
-    values: dict[str, pd.DataFrame]
+    bias: dict[str, pd.DataFrame]
     errors: dict[str, pd.DataFrame] | None
 
     @property
     def n_lengths(self) -> int:
         """The number of probe lengths that have a bias of their own."""
-        return len(next(iter(self.values.values())))
+        return len(next(iter(self.bias.values())))
 
     @property
     def is_biased(self) -> bool:
         """Whether any value differs from another one."""
-        tables = (table.fillna(0).to_numpy() for table in self.values.values())
+        tables = (table.fillna(0).to_numpy() for table in self.bias.values())
         return any(bool(table.any()) for table in tables)
 
     def noted(self, note: str) -> "BiasTables":
@@ -53,7 +53,7 @@ class BiasTables:
             }
 
         errors = None if self.errors is None else renamed(self.errors)
-        return BiasTables(renamed(self.values), errors)
+        return BiasTables(renamed(self.bias), errors)
 
     def joined(self) -> "BiasTables":
         """Return a single table, its rows the strands, of tables with one length."""
@@ -64,7 +64,7 @@ class BiasTables:
             return {"": frame}
 
         errors = None if self.errors is None else stacked(self.errors)
-        return BiasTables(stacked(self.values), errors)
+        return BiasTables(stacked(self.bias), errors)
 
 
 def biased_layer(binding: Conv0d | Conv1d | Mode) -> Conv0d | Conv1d:

@@ -60,11 +60,11 @@ def posbias(
         note = " (between the lines: clear of the flanks)" if heat else _SHADED
         found = found.noted(note)
     if heat:
-        figure = heatmap_plotter(found.values, title, errors=found.errors, unit=_UNIT)
+        figure = heatmap_plotter(found.bias, title, errors=found.errors, unit=_UNIT)
     else:
         shown = found if by_length else found.joined()
         figure = line_plotter(
-            shown.values, title, errors=shown.errors, unit=_UNIT, factors=True
+            shown.bias, title, errors=shown.errors, unit=_UNIT, factors=True
         )
     if flanks is not None and isinstance(layer, Conv1d):
         clear = _clear_of_flanks(found, layer, flanks)
@@ -80,14 +80,14 @@ def _clear_of_flanks(
 ) -> list[tuple[int, int]]:
     """Return, for each length, the first and the last window that touch no flank."""
     left, right = flanks
-    lengths = next(iter(found.values.values())).index
+    lengths = next(iter(found.bias.values())).index
     reach = layer.layer_spec.reach
     return [(left + 1, length - right - reach + 1) for length in lengths]
 
 
 def _shade_flanks(ax: Axes, found: BiasTables, clear: list[tuple[int, int]]) -> None:
     """Shade windows that touch a flank whatever the length of the probe."""
-    windows = next(iter(found.values.values())).columns.to_numpy(dtype=float)
+    windows = next(iter(found.bias.values())).columns.to_numpy(dtype=float)
     first, last = min(a for a, _ in clear), max(b for _, b in clear)
     on_flank = (windows < first) | (windows > last)
     low, high = windows[0] - 0.5, windows[-1] + 0.5
@@ -98,7 +98,7 @@ def _shade_flanks(ax: Axes, found: BiasTables, clear: list[tuple[int, int]]) -> 
 
 def _draw_borders(ax: Axes, found: BiasTables, clear: list[tuple[int, int]]) -> None:
     """Draw lines around the cells of windows that touch no flank."""
-    origin = next(iter(found.values.values())).columns.to_numpy(dtype=float)[0]
+    origin = next(iter(found.bias.values())).columns.to_numpy(dtype=float)[0]
     rows = np.arange(len(clear) + 1) - 0.5
     borders = np.array([(a - 0.5, b + 0.5) for a, b in clear]) - origin
     for side in borders.T:

@@ -98,11 +98,20 @@ def _draw_lines(ax: Axes, frame: pd.DataFrame, error: pd.DataFrame | None) -> bo
             reach = NORMAL_95 * error.iloc[row].to_numpy(dtype=float)
             low, high = known - reach, known + reach
             ax.fill_between(places, low, high, color=colour, alpha=0.2, linewidth=0)
+            lone = _is_lone(np.isfinite(low))
+            ax.vlines(places[lone], low[lone], high[lone], color=colour, alpha=0.4)
         if unknown[row].any():
             hollow = np.where(unknown[row], values, np.nan)
             ax.plot(places, values, color=colour, linewidth=0.8, alpha=0.4, zorder=1)
             ax.plot(places, hollow, color=colour, **hollow_marker(marker))
     return bool(unknown.any())
+
+
+def _is_lone(known: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return which places have no neighbour to draw a band to."""
+    around = np.concatenate([[False], known, [False]])
+    lone: NDArray[np.bool_] = known & ~around[:-2] & ~around[2:]
+    return lone
 
 
 def _limits(frames: Tables, errors: Tables | None) -> tuple[float, float]:

@@ -26,6 +26,7 @@ _WIDTH = 6.0  # of a figure
 _LINES = 2.2  # height of a panel of lines
 _SQUARE = 2.2  # height of the cells of a table with many rows
 _ROW = 0.18  # height of a row at most
+_LEAST = 0.8  # height of the cells of a table at least: room for its label
 _AROUND = 0.5  # height of title and labels
 
 
@@ -60,7 +61,7 @@ def make_panels(
     if rows_high:
         abreast = 2 if len(frames) > 1 and columns < _WIDE * rows else 1
         square = _WIDTH / abreast * rows / columns
-        height = min(_SQUARE, square, _ROW * rows) + _AROUND
+        height = max(min(_SQUARE, square, _ROW * rows), _LEAST) + _AROUND
     stacked = -(-len(frames) // abreast)
     alike = len(set(shapes)) == 1 or not rows_high
     figure, axes = new_figure(

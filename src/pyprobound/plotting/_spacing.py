@@ -190,10 +190,9 @@ def _draw_intervals(
         (low < bottom, bottom + inset, "v"),
         (high > top, top - inset, "^"),
     ):
-        heads = np.full(int(beyond.sum()), edge)
-        ax.plot(
-            places[beyond], heads, color=colour, linestyle="none", marker=head, ms=3
-        )
+        if beyond.any():
+            heads = np.full(int(beyond.sum()), edge)
+            ax.plot(places[beyond], heads, head, color=colour, markersize=3)
 
 
 def _mark_reference(ax: Axes, found: Arrangements, dodges: Sequence[float]) -> None:

@@ -4,12 +4,13 @@ import math
 from collections.abc import Sequence
 from typing import Literal
 
-import numpy as np
 from matplotlib.axes import Axes
 
 from pyprobound.errors import PyProBoundError
 
 _LN_10 = math.log(10)
+# digits, and every how many powers of ten: the first that are few enough
+_FACTORS = [(1, (1, 2, 5)), (1, (1, 3)), *((step, (1,)) for step in range(1, 200))]
 _POINT = 1 / 72  # in inches
 
 
@@ -76,12 +77,12 @@ def factor_axis(ax: Axes) -> None:
     """Show the factors e^y on the right of an axis of natural logarithms."""
     factors = round_factors(*ax.get_ylim())
     right = ax.secondary_yaxis("right")
-    right.set_yticks(np.log(factors), [_factor(each) for each in factors])
+    right.set_yticks(list(factors), list(factors.values()))
     right.set_ylabel("factor")
 
 
-def round_factors(low: float, high: float, most: int = 7) -> list[float]:
-    """Return round factors whose natural logarithms lie between two numbers.
+def round_factors(low: float, high: float, most: int = 7) -> dict[float, str]:
+    """Return round factors, as text by their natural logarithms.
 
     Args:
         low: The smallest logarithm.
@@ -89,16 +90,21 @@ def round_factors(low: float, high: float, most: int = 7) -> list[float]:
         most: How many factors there may be.
     """
     powers = range(math.floor(low / _LN_10), math.ceil(high / _LN_10) + 1)
-    for digits in ((1, 2, 5), (1, 3), (1,)):
-        found = [digit * 10.0**power for power in powers for digit in digits]
-        inside = [each for each in found if low <= math.log(each) <= high]
+    for step, digits in _FACTORS:
+        factors = {
+            power * _LN_10 + math.log(digit): _factor(digit, power)
+            for power in powers
+            if power % step == 0
+            for digit in digits
+        }
+        inside = {log: text for log, text in factors.items() if low <= log <= high}
         if len(inside) <= most:
-            return inside
-    return inside[:: math.ceil(len(inside) / most)]
+            break
+    return inside
 
 
-def _factor(value: float) -> str:
-    if 1e-3 <= value < 1e4:
-        return f"×{value:g}"
-    power = round(math.log10(value))
-    return f"×$10^{{{power}}}$"
+def _factor(digit: int, power: int) -> str:
+    if -4 < power < 4:
+        return f"×{digit * 10.0**power:g}"
+    times = "" if digit == 1 else f"{digit}·"
+    return f"×{times}$10^{{{power}}}$"
