@@ -33,6 +33,8 @@ _HEXAGONS = 45  # across
 _MARGIN = 0.05  # of the axis, on either side
 _CLOSE = (1, 1.5, 2, 3, 4, 6, 8)  # digits of ticks within less than a decade
 _LINE = 0.045  # height of a small line of text, of the axis
+_LETTER = 0.024  # width of a small letter
+_GAP = 0.04  # between a point and its name
 _BAR_WIDTH = 0.75  # inches
 _EDGE = 0.07  # of the axis: where what is infinite is drawn
 
@@ -205,7 +207,7 @@ def ratio_ticks(
 ) -> tuple[list[float], list[float]]:
     """Return about five ticks of a logarithmic axis, and small ones between them."""
     decades = math.log10(high / low)
-    if folds and decades < 2.2:
+    if folds and decades < 2.2 and low > 0.1:  # 0.0625 is no number to read
         step = math.ceil(decades / math.log10(2) / 6)
         powers = range(math.ceil(math.log2(low)), math.floor(math.log2(high)) + 1)
         ticks = [2.0**x for x in powers if x % step == 0]
@@ -266,7 +268,9 @@ def name_points(
     points: NDArray[np.intp],
     names: Sequence[str],
 ) -> None:
-    """Write names to the left of some points, one above the other, clear of others.
+    """Write names beside some points, one above the other, clear of other points.
+
+    They are to the left, or to the right where there is no room.
 
     Args:
         ax: Where.
@@ -280,13 +284,15 @@ def name_points(
     top = 1.0
     for point, name in zip(points, names, strict=True):
         top = min(up[point], top - _LINE)
-        beside = across[np.abs(up - top) < 0.75 * _LINE]
+        beside = across[(np.abs(up - top) < 0.75 * _LINE) | (up == up[point])]
+        left = beside.min() - _GAP
+        is_left = left > len(name) * _LETTER
         ax.annotate(
             name,
             np.exp(values[:, point]).tolist(),
-            (float(min(across[point], beside.min(initial=1.0))) - 0.04, float(top)),
+            (float(left if is_left else beside.max() + _GAP), float(top)),
             textcoords="axes fraction",
-            ha="right",
+            ha="right" if is_left else "left",
             va="center",
             fontsize=7,
             color=INK,
@@ -316,7 +322,7 @@ def make_room(figure: Figure) -> None:
 def r2_text(part: Agreement) -> list[str]:
     """Return R² as a line, or no line where it is not defined."""
     r2 = part.r2
-    return [] if math.isnan(r2) else [f"R² = {r2:.3f}"]
+    return [] if math.isnan(r2) else [f"R² = {r2:.3f}".replace("-", "−")]
 
 
 def pooled_text(n: int, n_pools: int, one: str) -> list[str]:
