@@ -244,8 +244,20 @@ class Compared:
         errors = self.run.errors
         return None if errors is None else errors.dispersion[self.index]
 
+    def pair(self, rounds: str | None) -> list[int] | None:
+        """Return the columns of two rounds that are named, as in "0,2".
+
+        Raises:
+            PyProBoundError: They are not two, or not observed rounds.
+        """
+        found = self.columns(rounds)
+        if found is not None and len(set(found)) != 2:
+            rule = "name two rounds, before selection and after it, as in R0,R1"
+            raise PyProBoundError(f"--rounds {rounds}: {rule}")
+        return found
+
     def columns(self, rounds: str | None) -> list[int] | None:
-        """Return the columns of rounds that are named, as in "0,2".
+        """Return the columns of rounds that are named.
 
         Raises:
             PyProBoundError: One is not an observed round.
@@ -265,7 +277,7 @@ def probes(data: Data, rounds: str | None) -> Iterator[Picture]:
         figure = plotting.probe_enrichment(
             each.built.experiment,
             each.table,
-            each.columns(rounds),
+            each.pair(rounds),
             each.kernel,
             dispersion=each.dispersion,
         )
@@ -278,7 +290,7 @@ def words(data: Data, rounds: str | None, length: int) -> Iterator[Picture]:
         figure = plotting.kmer_enrichment(
             each.built.experiment,
             each.table,
-            each.columns(rounds),
+            each.pair(rounds),
             length,
             each.kernel,
             dispersion=each.dispersion,
