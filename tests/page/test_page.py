@@ -118,6 +118,10 @@ def test_tables_have_heads_and_names(text: str) -> None:
             assert row.children[0].attributes["scope"] == "row"
 
 
+def lines_of(text: str) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(text), delimiter="\t"))
+
+
 def test_downloads_hold_the_numbers_of_the_result(fits: Fitted) -> None:
     for kind in KINDS.values():
         run = fits(kind)
@@ -148,7 +152,7 @@ def test_parameters_have_their_errors(fits: Fitted) -> None:
     run = fits(RICH)
     result = json.loads((run / "result.json").read_text(encoding="utf-8"))
     files = downloads(page(run))
-    rows = list(csv.DictReader(io.StringIO(files["parameters.tsv"]), delimiter="\t"))
+    rows = lines_of(files["parameters.tsv"])
     kinds = {row["quantity"] for row in rows}
     assert {"energy", "pair_energy", "log_omega", "log_activity", "log_depth"} <= kinds
     (dimer,) = result["uncertainty"]["dimers"]

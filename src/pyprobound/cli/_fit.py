@@ -29,6 +29,7 @@ from pyprobound.cli._report import report_fit
 from pyprobound.cli._resume import Past, configuration, held, past_of
 from pyprobound.cli._signals import Interrupted, raised_signals
 from pyprobound.cli._simulate import with_seed
+from pyprobound.cli._verdict import verdict_lines, verdict_numbers, verdict_of
 from pyprobound.config import (
     BuiltModel,
     Document,
@@ -178,12 +179,17 @@ def _fitted(fit: Fit, options: FitOptions, clock: float, started: str) -> int:
     }
     if isinstance(errors, Uncertainty):
         errors.save(fit.run.errors)
-    # The result says that a fit has ended, so it comes after all but the state.
+    # The result says that a fit has ended, so it comes after all but the state; the
+    # verdict is added to it, and no trouble with that may cost the result.
+    fit.run.write_json(fit.run.result, content)
+    verdict = verdict_of(best, fit.train, fit.held_out, content, errors)
+    content["verdict"] = verdict_numbers(verdict)
     fit.run.write_json(fit.run.result, content)
     if outcome.signal is None:
         state.remove()
     if not options.quiet and best is not None:
         print(_shown(best[1], errors) + _closing(fit, losses, seconds))
+        print(verdict_lines(verdict))
     if outcome.signal is None:
         if options.report and best is not None:
             report_fit(

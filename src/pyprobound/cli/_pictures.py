@@ -24,8 +24,8 @@ from pyprobound.errors import PyProBoundError
 from pyprobound.layers import PSAM, Conv0d, Conv1d
 from pyprobound.mode import Mode
 from pyprobound.page import Run, open_page_run
-from pyprobound.page._history import stretches_of
-from pyprobound.plotting._convergence import convergence
+from pyprobound.page._history import fits_of, title_of
+from pyprobound.plotting._convergence import Stretch, convergence
 from pyprobound.plotting._saved import format_of
 from pyprobound.report_errors import kd_seq_libraries
 from pyprobound.rounds import BaseRound, ExponentialRound
@@ -244,8 +244,20 @@ class Compared:
         errors = self.run.errors
         return None if errors is None else errors.dispersion[self.index]
 
+    def pair(self, rounds: str | None) -> list[int] | None:
+        """Return the columns of two rounds that are named, as in "0,2".
+
+        Raises:
+            PyProBoundError: They are not two, or not observed rounds.
+        """
+        found = self.columns(rounds)
+        if found is not None and len(set(found)) != 2:
+            rule = "name two rounds, before selection and after it, as in R0,R1"
+            raise PyProBoundError(f"--rounds {rounds}: {rule}")
+        return found
+
     def columns(self, rounds: str | None) -> list[int] | None:
-        """Return the columns of rounds that are named, as in "0,2".
+        """Return the columns of rounds that are named.
 
         Raises:
             PyProBoundError: One is not an observed round.
@@ -265,7 +277,7 @@ def probes(data: Data, rounds: str | None) -> Iterator[Picture]:
         figure = plotting.probe_enrichment(
             each.built.experiment,
             each.table,
-            each.columns(rounds),
+            each.pair(rounds),
             each.kernel,
             dispersion=each.dispersion,
         )
@@ -278,7 +290,7 @@ def words(data: Data, rounds: str | None, length: int) -> Iterator[Picture]:
         figure = plotting.kmer_enrichment(
             each.built.experiment,
             each.table,
-            each.columns(rounds),
+            each.pair(rounds),
             length,
             each.kernel,
             dispersion=each.dispersion,
@@ -350,11 +362,16 @@ def shares(data: Data, selection: str | None) -> Iterator[Picture]:
 
 def losses(path: Path) -> Iterator[Picture]:
     """Draw how the loss of a fit fell."""
-    run = open_page_run(path)
+    directory = RunDirectory(path if path.is_dir() else path.parent)
+    run = Run(directory, *open_run(path), "not asked for")
     if not run.events:
-        msg = f"{run.directory.events}: no such file, or nothing in it: no log of a fit"
+        msg = f"{directory.events}: no such file, or nothing in it: no log of a fit"
         raise PyProBoundError(msg)
-    yield ("convergence",), convergence(stretches_of(run.events))
+    stretches = [
+        Stretch(title_of(x.binding), x.losses, [each["val_loss"] for each in x.events])
+        for x in fits_of(run.events)
+    ]
+    yield ("convergence",), convergence(stretches)
 
 
 # --- models and their parts ---------------------------------------------------------

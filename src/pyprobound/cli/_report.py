@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pyprobound.cli._signals import Interrupted, raised_signals
+from pyprobound.cli._told import wanting_plots
 from pyprobound.config import BuiltModel, Document
 from pyprobound.errors import PyProBoundError
 from pyprobound.run_directory import RunDirectory
@@ -18,10 +19,8 @@ def run_report(path: Path, output: Path | None, tables: Sequence[Path]) -> None:
     Raises:
         PyProBoundError: A package that it needs is missing, or the run cannot be read.
     """
-    try:
+    with wanting_plots():
         from pyprobound.page import write_report
-    except ImportError as error:
-        raise PyProBoundError(_missing(error)) from None
     run = write_report(path, output, tables)
     if run.no_tables:
         print(f"no comparison with the data: {run.no_tables}", file=sys.stderr)
@@ -52,11 +51,11 @@ def report_fit(
     again = f"pyprobound report {directory.path}"
     try:
         with raised_signals():
-            from pyprobound.page import Run, write_page
-
+            with wanting_plots():
+                from pyprobound.page import Run, write_page
             write_page(Run(directory, *best, errors, tables, "", held_out))
-    except ImportError as error:
-        print(f"no report: {_missing(error)}; then {again}", file=sys.stderr)
+    except PyProBoundError as error:
+        print(f"no report: {error}; then {again}", file=sys.stderr)
     except Interrupted as signal:
         print(f"no report: interrupted by {signal}; {again}", file=sys.stderr)
     except Exception as error:  # noqa: BLE001 whatever it is, the fit is done
@@ -65,11 +64,3 @@ def report_fit(
     else:
         if not quiet:
             print(f"Report for a browser: {directory.report}")
-
-
-def _missing(error: ImportError) -> str:
-    """Return what to do about a package that is not installed."""
-    return (
-        f"a report needs {error.name}, which is not installed: pip install"
-        " 'pyprobound-engine[plots]'"
-    )

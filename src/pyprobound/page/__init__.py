@@ -14,13 +14,13 @@ from pyprobound._files import write_text
 from pyprobound._version import __version__
 from pyprobound.page._candidates import candidates_section
 from pyprobound.page._content import Page
+from pyprobound.page._dimers import dimers_section
 from pyprobound.page._downloads import downloads_section
 from pyprobound.page._experiments import experiments_section
 from pyprobound.page._history import history
 from pyprobound.page._modes import modes_section
 from pyprobound.page._overview import (
     facts_of,
-    findings_of,
     lead_of,
     title_of,
     verdict_of,
@@ -44,6 +44,7 @@ def page_of(run: Run) -> Page:
     """Return the content of the page on a run."""
     sections = [
         modes_section(run),
+        dimers_section(run),
         experiments_section(run),
         candidates_section(run),
         history(run),
@@ -53,7 +54,7 @@ def page_of(run: Run) -> Page:
     return Page(
         title_of(run),
         lead_of(run),
-        [verdict_of(findings_of(run)), facts_of(run)],
+        [verdict_of(run), facts_of(run)],
         [each for each in sections if each is not None],
         f"Made by pyprobound {__version__}. Logarithms are natural, energies are"
         " −ΔΔG/RT: larger binds better.",

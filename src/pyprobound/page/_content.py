@@ -121,21 +121,28 @@ class Picture:
 
 
 @dataclass(frozen=True)
+class Gallery:
+    """Figures side by side where there is room."""
+
+    kind: ClassVar[str] = "gallery"
+
+    pictures: Sequence[Picture]
+
+
+@dataclass(frozen=True)
 class Finding:
     """Something that a reader should know before believing the model.
 
     Attributes:
-        severity: "problem", "warning" or "note".
+        severity: "problem", "caution", "note" or "fine".
         code: A name for machines.
         what: What was found, in one sentence.
-        where: What it is about, such as a mode or an experiment.
         advice: What to do.
     """
 
     severity: str
     code: str
     what: str
-    where: str = ""
     advice: str = ""
 
 
@@ -145,7 +152,7 @@ class Verdict:
 
     Attributes:
         summary: All of it in one sentence.
-        level: The worst severity, or "good".
+        level: The worst severity.
         findings: What was found.
     """
 
@@ -183,7 +190,7 @@ class Downloads:
 
 
 Block: TypeAlias = Union[  # noqa: UP007 one alternative to a line
-    Prose, Facts, Command, Table, Picture, Verdict, Downloads
+    Prose, Facts, Command, Table, Picture, Gallery, Verdict, Downloads
 ]
 
 

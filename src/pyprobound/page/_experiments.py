@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from pyprobound.page._agreement import agreement
 from pyprobound.page._content import Block, Cell, Column, Facts, Prose, Section, Table
 from pyprobound.page._numbers import (
     count_cell,
@@ -48,7 +49,7 @@ def _experiment(run: Run, index: int) -> Section:
     errors = None
     if run.uncertainty is not None:
         errors = run.uncertainty["experiments"][index]
-    blocks: list[Block] = [_rounds(run, index, errors)]
+    blocks: list[Block] = [_rounds(run, index, errors), *agreement(run, index)]
     table = _activities(numbers, errors)
     if table is not None:
         blocks += [table, *_about_activities(errors)]
@@ -81,7 +82,7 @@ def _rounds(run: Run, index: int, errors: Numbers | None) -> Table:
         cell = Cell("not sequenced", -1.0) if n_reads is None else count_cell(n_reads)
         rows.append([Cell(str(each["name"])), Cell(kind), cell, depth])
     return Table(
-        "Rounds",
+        f"Rounds of {run.numbers['experiments'][index]['name']}",
         [
             Column("Round", is_number=False),
             Column("Kind", is_number=False),
@@ -125,7 +126,7 @@ def _activities(numbers: Numbers, errors: Numbers | None) -> Table | None:
             )
         rows.append(cells)
     return Table(
-        "Log activities by round: how much of each binding there is",
+        f"Log activities in {numbers['name']}: how much of each binding there is",
         [
             Column("Binding", is_number=False),
             *(Column(f"Round {each['name']}") for each in rounds),
@@ -171,7 +172,7 @@ def _relative(errors: Numbers | None) -> Table | None:
             )
         rows.append(cells)
     return Table(
-        f"Log activities relative to {first}, by round",
+        f"Log activities in {errors['name']}, relative to {first}",
         [
             Column("Binding", is_number=False),
             *(Column(f"Round {each['name']}") for each in rounds),
@@ -221,7 +222,7 @@ def _kd_seq(run: Run, index: int, numbers: Numbers) -> Section:
             ),
             Facts(entries),
             Table(
-                "K_D of the strongest site of each motif, in one window alone",
+                f"K_D in {section.name} of each motif's strongest site, in one window",
                 [
                     Column("Motif", is_number=False),
                     Column("K_D", "unit of the concentrations"),

@@ -63,25 +63,27 @@ def fits_of(events: Sequence[Numbers]) -> list[Fitted]:
     return found
 
 
+def stretches_of(events: Sequence[Numbers]) -> list[Stretch]:
+    """Return the fits of a log as they are drawn."""
+    return [
+        Stretch(
+            title_of(each.binding), each.losses, [x["val_loss"] for x in each.events]
+        )
+        for each in fits_of(events)
+    ]
+
+
 def history(run: Run) -> Section:
     """Return the section on how the fit went."""
     fits = fits_of(run.events)
     blocks: list[Prose | Picture | Table] = [Prose(_ending(run, fits))]
     if not fits:
         return Section("convergence", "Convergence", blocks)
-    stretches = [
-        Stretch(
-            title_of(each.binding),
-            each.losses,
-            [x["val_loss"] for x in each.events],
-        )
-        for each in fits
-    ]
     blocks.append(
         Picture(
             "convergence",
             "Loss of every evaluation",
-            svg(convergence(stretches)),
+            svg(convergence(stretches_of(run.events))),
             "Negative log likelihood plus penalty, per read, after every pass; a new"
             " band is a new part of the model. A fit that is done ends flat.",
             _described(fits),

@@ -2,12 +2,25 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 
 import torch
 
 from pyprobound.config import ModeSection
-from pyprobound.layers import PSAM
-from pyprobound.page._content import Block, Cell, Column, Facts, Prose, Section, Table
+from pyprobound.layers import PSAM, Conv0d, Conv1d
+from pyprobound.mode import Mode
+from pyprobound.page._content import (
+    Block,
+    Cell,
+    Column,
+    Facts,
+    Picture,
+    Prose,
+    Section,
+    Table,
+)
+from pyprobound.page._figures import attempted, side_by_side
 from pyprobound.page._numbers import (
     counted,
     estimate_cell,
@@ -18,9 +31,13 @@ from pyprobound.page._numbers import (
 from pyprobound.page._render import anchor
 from pyprobound.page._run import Numbers, Run
 from pyprobound.page._sites import relative, single_mutants, spelled, strongest
+from pyprobound.plotting import logo, posbias, svg
 from pyprobound.uncertainty import NOT_IDENTIFIED
 
 _N_SITES = 12
+_PER_POSITION = 0.5
+"""Inches of a logo for each position."""
+_NARROWEST, _WIDEST = 3.4, 7.2
 
 
 def modes_section(run: Run) -> Section | None:
@@ -39,9 +56,34 @@ def modes_section(run: Run) -> Section | None:
 
 
 def _mode_section(run: Run, name: str, psam: PSAM) -> Section:
-    blocks: list[Block] = [_facts(run, name, psam)]
-    blocks += [_ratios(run, psam), _sites(run, psam), _energies(run, name)]
+    blocks: list[Block] = [
+        _facts(run, name, psam),
+        attempted("The logo", lambda: _logo(run, name, psam)),
+    ]
+    blocks += [_ratios(run, psam), _sites(run, psam), *_biases(run, name)]
+    blocks.append(_energies(run, name))
     return Section(anchor("mode", name), name, blocks)
+
+
+def _logo(run: Run, name: str, psam: PSAM) -> Picture:
+    """Draw the energies as letters."""
+    width = min(_WIDEST, max(_NARROWEST, 0.9 + _PER_POSITION * psam.kernel_size))
+    figure = logo(psam, width=width, errors=run.errors)
+    caption = (
+        "Energies −ΔΔG/RT by position; what stands above the line binds better than the"
+        " mean of its position."
+    )
+    if run.errors is not None:
+        caption += " Bars are 95% intervals; pale letters are not identified."
+    if psam.pairwise_distance:
+        caption += " Below, what pairs of letters add."
+    return Picture(
+        anchor("logo", name),
+        f"Energy logo of {name}",
+        svg(figure),
+        caption,
+        described_motif(run, psam, name),
+    )
 
 
 def section_of(run: Run, name: str) -> ModeSection | None:
@@ -127,8 +169,8 @@ def _ratios(run: Run, psam: PSAM) -> Table:
         rows.append(cells)
     interval = ", below it the 95% interval" if has_errors else ""
     return Table(
-        "Relative affinity: K_D of each single mutant of the strongest site, as a"
-        f" multiple of that site's{interval}",
+        f"Relative affinity of {psam.name}: K_D of each single mutant of the strongest"
+        f" site, as a multiple of that site's{interval}",
         [
             Column("Position"),
             Column("Best letter", is_number=False),
@@ -150,12 +192,68 @@ def _sites(run: Run, psam: PSAM) -> Table:
         if psam.score_reverse:
             cells.append(Cell(_reverse(spelled(site, alphabet), run)))
         shown = factor_cell(value, error, has_errors=run.errors is not None)
-        rows.append([*cells, shown])
+        cells.append(replace(shown, detail=""))
+        if run.errors is not None:
+            cells.append(Cell(shown.detail))
+        rows.append(cells)
     other = [Column("Other strand", is_number=False)] if psam.score_reverse else []
     return Table(
-        "Strongest sites: affinity relative to the best",
-        [Column("Site", is_number=False), *other, Column("Relative affinity")],
+        f"Strongest sites of {psam.name}: affinity relative to the best",
+        [
+            Column("Site", is_number=False),
+            *other,
+            Column("Relative affinity"),
+            *([] if run.errors is None else [Column("95% interval")]),
+        ],
         rows,
+    )
+
+
+def _biases(run: Run, name: str) -> list[Block]:
+    """Draw the position bias of a mode in each experiment in which it has one."""
+    found = []
+    sections = run.document.config.experiments
+    for section, each in zip(sections, run.built.experiments, strict=True):
+        mode = each.bindings.get(name)
+        if not isinstance(mode, Mode) or not _is_biased(mode):
+            continue
+        flanks = section.left_flank_length or 0, section.right_flank_length or 0
+        draw = partial(_bias, run, name, mode, str(section.name), flanks)
+        found.append(attempted("The position bias", draw))
+    return side_by_side(found)
+
+
+def _is_biased(mode: Mode) -> bool:
+    last = mode.chain[-1]
+    return isinstance(last, Conv0d | Conv1d) and last.train_posbias
+
+
+def _bias(
+    run: Run, name: str, mode: Mode, experiment: str, flanks: tuple[int, int]
+) -> Picture:
+    figure = posbias(mode, errors=run.errors, flanks=flanks)
+    caption = (
+        f"How much better {name} binds at a position of the probes of {experiment} than"
+        " its letters say, as a natural logarithm."
+    )
+    if run.errors is not None:
+        caption += " Bands are 95% intervals."
+    return Picture(
+        anchor("position-bias", name, experiment),
+        f"Position bias of {name} in {experiment}",
+        svg(figure),
+        caption,
+        _described_bias(mode),
+    )
+
+
+def _described_bias(mode: Mode) -> str:
+    last = mode.chain[-1]
+    assert isinstance(last, Conv0d | Conv1d)
+    bias = last.log_posbias.detach()
+    spread = math.exp(float(bias.max() - bias.min()))
+    return (
+        f"From the worst to the best position it changes {significant(spread, 2)}-fold."
     )
 
 
@@ -186,7 +284,7 @@ def _energies(run: Run, name: str) -> Table:
         rows.append(cells)
     plus = "" if errors is None else " ± standard error"
     return Table(
-        f"Energies −ΔΔG/RT of the letters, mean 0 at each position{plus}",
+        f"Energies −ΔΔG/RT of {name}, mean 0 at each position{plus}",
         [Column("Position"), *(Column(letter) for letter in energies)],
         rows,
     )

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from pyprobound.layers import PSAM
 from pyprobound.page._content import Facts, Finding, Verdict
 from pyprobound.page._numbers import count, counted, listed, plain
-from pyprobound.page._run import Run
+from pyprobound.page._run import Numbers, Run
 
-_RANKS = {"problem": 0, "warning": 1, "note": 2}
+_RANKS = {"problem": 0, "caution": 1, "note": 2, "fine": 3}
 
 
 def title_of(run: Run) -> str:
@@ -66,19 +66,21 @@ def facts_of(run: Run) -> Facts:
             lines.append(f"{plain(losses['held_out'], 4)} per read of held-out probes")
         entries.append(("Loss", lines))
     if run.uncertainty is not None:
-        shown = []
-        for name, value in run.uncertainty["dispersion"].items():
-            if value is not None:
-                shown.append(f"{plain(value)} ({name})")
-        wide = run.uncertainty["widened"] and any(
-            (x or 0) > 1 for x in run.uncertainty["dispersion"].values()
-        )
-        text = ", ".join(shown) + (
-            ": the errors are widened by its root" if wide else ""
-        )
-        entries.append(("Dispersion", [text]))
         entries.append(("Parameters", [count(run.uncertainty["parameters"])]))
+        entries.append(("Scatter of reads", [_dispersion(run.uncertainty)]))
     return Facts(entries)
+
+
+def _dispersion(errors: Numbers) -> str:
+    """Return how much counts scatter, beside what they would by chance alone."""
+    known = {name: x for name, x in errors["dispersion"].items() if x is not None}
+    shown = [f"{plain(value)} times" for value in known.values()]
+    if len(known) > 1:
+        shown = [f"{plain(x)} times ({name})" for name, x in known.items()]
+    text = f"{listed(shown)} that of random draws (dispersion)"
+    if errors["widened"] and max(known.values(), default=0.0) > 1:
+        text += "; errors and intervals are widened accordingly"
+    return text
 
 
 def _data_lines(run: Run) -> list[str]:
@@ -94,56 +96,42 @@ def _data_lines(run: Run) -> list[str]:
             text += f" and {left} + {right} of the flanks"
         if index < len(tables):
             reads = [count(x) for x in tables[index]["counts_per_round"]]
-            shown = [f"{n} in {name}" for name, n in zip(observed, reads, strict=True)]
-            text += f"; reads: {listed(shown)}"
+            shown = [f"{n} ({name})" for name, n in zip(observed, reads, strict=True)]
+            text += f"; reads by round: {listed(shown)}"
         lines.append(text)
     return lines
 
 
-def verdict_of(findings: Sequence[Finding]) -> Verdict:
-    """Return findings, the worst first, and their sum in one sentence."""
-    ranked = sorted(findings, key=lambda each: _RANKS[each.severity])
-    numbers = {key: sum(x.severity == key for x in ranked) for key in _RANKS}
-    level = ranked[0].severity if ranked else "good"
-    if not ranked:
-        return Verdict("Nothing speaks against this model.", "good", ())
-    words = {"problem": "problem", "warning": "caution", "note": "note"}
-    told = [counted(n, words[key]) for key, n in numbers.items() if n]
-    summary = {
-        "problem": "Do not rely on this model before you have read this",
-        "warning": "Usable, with care",
-        "note": "Nothing speaks against this model",
-    }[level]
-    return Verdict(f"{summary}: {listed(told)}.", level, ranked)
+# --- verdict -----------------------------------------------------------------------
 
 
-def findings_of(run: Run) -> list[Finding]:
-    """Return what the page itself knows to be amiss."""
+def verdict_of(run: Run) -> Verdict:
+    """Return what speaks against the model, and what the page itself lacks."""
+    found = run.diagnosis
+    own = _lacking(run)
+    if found is None:
+        summary = "There is no verdict: it needs the count tables."
+        return Verdict(summary, own[0].severity, own)
+    told = [
+        Finding(each.severity.word, each.code, each.what, each.advice)
+        for each in found.findings
+    ]
+    findings = sorted([*told, *own], key=lambda each: _RANKS[each.severity])
+    return Verdict(found.verdict, found.severity.word, findings)
+
+
+def _lacking(run: Run) -> list[Finding]:
+    """Return what the page cannot show, and why."""
     found = []
-    if run.result.get("interrupted"):
-        found.append(
-            Finding(
-                "warning",
-                "interrupted",
-                "The fit was interrupted; this is the best model until then.",
-                advice="Go on with pyprobound fit … --resume.",
-            )
-        )
-    if run.errors is None:
-        found.append(
-            Finding(
-                "note",
-                "no-errors",
-                f"There are no standard errors: {run.no_errors}.",
-            )
-        )
+    if run.result.get("interrupted") and run.diagnosis is None:
+        what = "The fit was interrupted; this is the best model until then."
+        advice = "Go on with pyprobound fit … --resume."
+        found.append(Finding("problem", "interrupted", what, advice))
     if run.tables is None:
-        found.append(
-            Finding(
-                "note",
-                "no-tables",
-                f"The page has no comparison with the data: {run.no_tables}.",
-                advice="pyprobound report --table FILE says where a table is now.",
-            )
-        )
+        what = f"The page has no comparison with the data: {run.no_tables}."
+        advice = "pyprobound report --table FILE says where a table is now."
+        found.append(Finding("note", "no-tables", what, advice))
+    if run.errors is None:
+        what = f"There are no standard errors: {run.no_errors}."
+        found.append(Finding("note", "no-errors", what))
     return found

@@ -3,13 +3,12 @@
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from pyprobound.config import (
     BuiltModel,
@@ -18,12 +17,13 @@ from pyprobound.config import (
     read_config,
     read_counts,
 )
+from pyprobound.diagnosis import Diagnosis, diagnose
 from pyprobound.errors import ConfigError, PyProBoundError
 from pyprobound.report import parameters, table_numbers
 from pyprobound.report_errors import error_numbers
 from pyprobound.run_directory import RunDirectory, open_errors, open_run
 from pyprobound.structure import set_flank_lengths
-from pyprobound.table import CountTable, score
+from pyprobound.table import CountTable
 from pyprobound.uncertainty import Uncertainty
 
 Numbers = Mapping[str, Any]
@@ -51,7 +51,6 @@ class Run:
     tables: Sequence[CountTable] | None = None
     no_tables: str = ""
     held_out: Sequence[CountTable] | None = None
-    _scored: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
 
     @property
     def errors(self) -> Uncertainty | None:
@@ -92,6 +91,23 @@ class Run:
         return error_numbers(self.built, self.errors)
 
     @cached_property
+    def diagnosis(self) -> Diagnosis | None:
+        """Whether the fit is to be believed; None where it cannot be told."""
+        known = self.result.get("verdict", {})
+        if "findings" in known:
+            return Diagnosis.from_json(known)
+        if self.tables is None:
+            return None
+        return diagnose(
+            self.document,
+            self.built,
+            self.tables,
+            self.result or None,
+            self.errors,
+            self.held_out,
+        )
+
+    @cached_property
     def events(self) -> list[Numbers]:
         """The evaluations of the fit, in order."""
         path = self.directory.events
@@ -105,17 +121,6 @@ class Run:
         """The candidates that were compared before; empty if none were."""
         found: Numbers = self.result.get("selection", {})
         return found or _json_of(self.directory.selection)
-
-    def predicted(self, index: int) -> tuple[Tensor, Tensor]:
-        """Return the counts of an experiment and its log shares of reads.
-
-        Both are (probes, observed rounds); they are computed once.
-        """
-        assert self.tables is not None
-        if index not in self._scored:
-            experiment = self.built.experiments[index].experiment
-            self._scored[index] = score(experiment, self.tables[index])
-        return self._scored[index]
 
 
 def open_page_run(path: Path, tables: Sequence[Path] = ()) -> Run:

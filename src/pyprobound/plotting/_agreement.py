@@ -26,13 +26,15 @@ from pyprobound.plotting._style import FAINT, INK, SEQUENTIAL, SERIES
 SIDE = 3.4
 """Inches: a column of a journal."""
 
-MOST_POINTS = 1000
+MOST_POINTS = 800
 """Points that are drawn one by one; of more, hexagons are coloured by their number."""
 
 _HEXAGONS = 45  # across
 _MARGIN = 0.05  # of the axis, on either side
 _CLOSE = (1, 1.5, 2, 3, 4, 6, 8)  # digits of ticks within less than a decade
 _LINE = 0.045  # height of a small line of text, of the axis
+_LETTER = 0.024  # width of a small letter
+_GAP = 0.04  # between a point and its name
 _BAR_WIDTH = 0.75  # inches
 _EDGE = 0.07  # of the axis: where what is infinite is drawn
 
@@ -87,12 +89,13 @@ def draw(
         color: Colour of points.
         **kwargs: Arguments of `Axes.scatter` or `Axes.hexbin`.
     """
-    known = ~np.isnan(part.observed + part.predicted)
+    known = ~(np.isnan(part.observed) | np.isnan(part.predicted))
     predicted = np.exp(shown.inside(part.predicted[known]))
     observed = np.exp(shown.inside(part.observed[known]))
     if len(observed) > MOST_POINTS:
         return _hexagons(ax, predicted, observed, shown, **kwargs)
-    ends = np.clip(np.stack([part.low[known], part.high[known]]), *shown)
+    ends = np.stack([part.low[known], part.high[known]])
+    ends = np.where(np.isfinite(ends), ends, np.clip(ends, *shown))
     _draw_intervals(ax, predicted, np.exp(ends), color)
     finite = np.isfinite(part.observed[known])
     for marker, which in (
@@ -204,7 +207,7 @@ def ratio_ticks(
 ) -> tuple[list[float], list[float]]:
     """Return about five ticks of a logarithmic axis, and small ones between them."""
     decades = math.log10(high / low)
-    if folds and decades < 2.2:
+    if folds and decades < 2.2 and low > 0.1:  # 0.0625 is no number to read
         step = math.ceil(decades / math.log10(2) / 6)
         powers = range(math.ceil(math.log2(low)), math.floor(math.log2(high)) + 1)
         ticks = [2.0**x for x in powers if x % step == 0]
@@ -233,8 +236,8 @@ def number_text(value: float) -> str:
     """Return a number for a tick: plain, or as a power of ten if it is long."""
     if 1e-3 <= value < 1e5:
         return f"{value:,.6g}"
-    mantissa, exponent = f"{value:.0e}".split("e")
-    power = f"10^{{{int(exponent)}}}"
+    exponent = math.floor(math.log10(value) + 1e-9)
+    mantissa, power = f"{value / 10**exponent:.6g}", f"10^{{{exponent}}}"
     return f"${power}$" if mantissa == "1" else f"${mantissa}\\times{power}$"
 
 
@@ -265,7 +268,9 @@ def name_points(
     points: NDArray[np.intp],
     names: Sequence[str],
 ) -> None:
-    """Write names to the left of some points, one above the other.
+    """Write names beside some points, one above the other, clear of other points.
+
+    They are to the left, or to the right where there is no room.
 
     Args:
         ax: Where.
@@ -274,17 +279,20 @@ def name_points(
         points: Which points, from the top down.
         names: Of the points.
     """
+    values = np.stack([part.predicted, part.observed])
+    across, up = (shown.inside(values) - shown.low) / (shown.high - shown.low)
     top = 1.0
     for point, name in zip(points, names, strict=True):
-        place = np.array([part.predicted[point], part.observed[point]])
-        right, height = (place - shown.low) / (shown.high - shown.low)
-        top = min(height, top - _LINE)
+        top = min(up[point], top - _LINE)
+        beside = across[(np.abs(up - top) < 0.75 * _LINE) | (up == up[point])]
+        left = beside.min() - _GAP
+        is_left = left > len(name) * _LETTER
         ax.annotate(
             name,
-            np.exp(place).tolist(),
-            (right - 0.05, top),
+            np.exp(values[:, point]).tolist(),
+            (float(left if is_left else beside.max() + _GAP), float(top)),
             textcoords="axes fraction",
-            ha="right",
+            ha="right" if is_left else "left",
             va="center",
             fontsize=7,
             color=INK,
@@ -314,7 +322,7 @@ def make_room(figure: Figure) -> None:
 def r2_text(part: Agreement) -> list[str]:
     """Return R² as a line, or no line where it is not defined."""
     r2 = part.r2
-    return [] if math.isnan(r2) else [f"R² = {r2:.3f}"]
+    return [] if math.isnan(r2) else [f"R² = {r2:.3f}".replace("-", "−")]
 
 
 def pooled_text(n: int, n_pools: int, one: str) -> list[str]:

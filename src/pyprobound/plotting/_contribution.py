@@ -180,7 +180,6 @@ def _draw_numbers(ax: Axes, found: Shares) -> None:
     ax.set_yscale("log")
     ax.yaxis.set_major_locator(LogLocator(numticks=4))
     ax.yaxis.set_minor_locator(NullLocator())
-    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: number_text(value)))
     ax.set_ylabel("Probes\nper decade", fontsize=8)
 
 

@@ -48,7 +48,7 @@ def enrichment_plotter(
     and the counts of each `kernel` of them are summed before they are divided, so that
     no count of 0 is lost. Bars are 95% intervals of counting noise. R² is that of the
     logarithms about the diagonal, each pool weighted by the inverse square of its
-    interval. More than 1,000 pools are drawn as hexagons, coloured by their number. A
+    interval. More than 800 pools are drawn as hexagons, coloured by their number. A
     pool without a read in one of the rounds lies at the lower or upper edge.
 
     Args:
@@ -199,6 +199,8 @@ def kmer_enrichment(
     part = part.shifted(-log_library_ratio(counts, chosen))
     one = f"{kmer_length}-mer"
     lines = _agreement.pooled_text(len(kmers.numbers), len(pools.n_probes), one)
+    if both_strands:
+        lines.append("on both strands")
     is_pooled = len(pools.n_probes) < len(kmers.numbers)
     with settings():
         figure, (ax,) = new_figure(_agreement.SIDE, _agreement.SIDE)

@@ -4,7 +4,6 @@ Any text is a letter: the whole of it is squeezed into the box. DejaVu Sans come
 matplotlib, so that outlines are the same on every machine.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -17,9 +16,6 @@ from numpy.typing import NDArray
 _BROAD = "E"  # narrower letters, such as I, keep their shape instead of being stretched
 _BAR = 0.88  # of the height: where the bar of a marked letter begins
 _GAP = 0.05  # between the bar and the letter
-
-Box = tuple[float, float, float, float]
-"""Left, bottom, right and top; with bottom above top the letter hangs upside down."""
 
 
 @dataclass(frozen=True)
@@ -40,19 +36,19 @@ class _Outline:
         return self.points.min(0), self.points.max(0)
 
 
-def glyphs(text: str, boxes: Iterable[Box], is_marked: bool = False) -> Path:
+def glyphs(text: str, boxes: NDArray[np.float64], is_marked: bool = False) -> Path:
     """Return one outline of a letter in many boxes.
 
     Args:
         text: The letter; one without ink is a box.
-        boxes: Where it stands; each is filled to its full height.
+        boxes: (boxes, 4), left, bottom, right and top of where it stands. Each is
+            filled to its full height; with the bottom above the top, upside down.
         is_marked: Whether it has a bar on top.
     """
     outline = _in_unit_square(text, is_marked)
-    corners = np.array(list(boxes), dtype=np.float64).reshape(-1, 4)
-    starts, sizes = corners[:, :2], corners[:, 2:] - corners[:, :2]
+    starts, sizes = boxes[:, :2], boxes[:, 2:] - boxes[:, :2]
     points = starts[:, None] + outline.points * sizes[:, None]
-    return Path(points.reshape(-1, 2), np.tile(outline.codes, len(corners)))
+    return Path(points.reshape(-1, 2), np.tile(outline.codes, len(boxes)))
 
 
 @lru_cache(maxsize=1024)

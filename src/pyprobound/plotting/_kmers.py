@@ -96,8 +96,9 @@ def kmer_sums(
     n_kmers = n**length
     n_windows = np.zeros(n_kmers + 1, np.int64)
     sums = np.zeros((values.shape[1], n_kmers + 1))
-    for start in range(0, len(seqs), _PROBES_AT_ONCE):
-        stretch = slice(start, start + _PROBES_AT_ONCE)
+    step = max(_PROBES_AT_ONCE, n_kmers)  # as many as it takes to be worth a table
+    for start in range(0, len(seqs), step):
+        stretch = slice(start, start + step)
         codes = seqs[stretch].T.contiguous().numpy()
         columns = np.ascontiguousarray(values[stretch].T.double().numpy())
         for window in windows:

@@ -29,7 +29,7 @@ from pyprobound.plotting._energies import (
     positions_of,
     wrapped,
 )
-from pyprobound.plotting._glyphs import Box, glyphs
+from pyprobound.plotting._glyphs import glyphs
 from pyprobound.plotting._letters import ColourScheme, letter_styles
 from pyprobound.plotting._pairs import LEFT, add_map, all_pairs, below_map, map_height
 from pyprobound.plotting._style import INK, new_figure, settings
@@ -290,20 +290,22 @@ def _draw_letters(
     has_errors: bool,
 ) -> list[PathPatch]:
     styles = letter_styles(letters_of(psam), psam.alphabet, look.color_scheme)
+    boxes = _boxes(drawn, look, half)
+    has_shape = drawn["shape"].to_numpy()
     is_pale = drawn["error"].isna() & has_errors
     patches = []
-    for (name, pale), rows in drawn.groupby(["letter", is_pale], sort=False):
-        letter = str(name)
+    kinds: dict[Any, Any] = drawn.groupby(["letter", is_pale], sort=False).indices
+    for (letter, pale), rows in kinds.items():
         style = styles[letter]
-        has_shape = rows["shape"]
+        readable = has_shape[rows]
         path = Path.make_compound_path(
-            glyphs(letter, _boxes(rows[has_shape], look, half), style.is_marked),
-            glyphs("", _boxes(rows[~has_shape], look, half)),
+            glyphs(letter, boxes[rows[readable]], style.is_marked),
+            glyphs("", boxes[rows[~readable]]),
         )
         properties = {
             "facecolor": style.colour,
             "linewidth": 0,
-            "alpha": _PALE if bool(pale) else None,
+            "alpha": _PALE if pale else None,
             "label": letter,
         }
         patch = PathPatch(path, **(properties | dict(look.properties)))
@@ -312,13 +314,15 @@ def _draw_letters(
     return patches
 
 
-def _boxes(rows: pd.DataFrame, look: _Look, half: float) -> list[Box]:
-    """Return the boxes of some letters, which are twice `half` wide."""
-    hangs = look.flip_below & (rows["value"] < 0)
-    floor = rows["ceiling"].where(hangs, rows["floor"])
-    ceiling = rows["floor"].where(hangs, rows["ceiling"])
-    left, right = rows["column"] - half, rows["column"] + half
-    return list(zip(left, floor, right, ceiling, strict=True))
+def _boxes(drawn: pd.DataFrame, look: _Look, half: float) -> Array:
+    """Return left, bottom, right and top of letters that are twice `half` wide."""
+    column, floor, ceiling, value = (
+        drawn[key].to_numpy(dtype=np.float64)
+        for key in ("column", "floor", "ceiling", "value")
+    )
+    hangs = look.flip_below & (value < 0)
+    bottom, top = np.where(hangs, ceiling, floor), np.where(hangs, floor, ceiling)
+    return np.stack([column - half, bottom, column + half, top], 1)
 
 
 def _draw_bars(ax: Axes, drawn: pd.DataFrame, half: float) -> LineCollection:

@@ -323,10 +323,10 @@ class Agreement:
         of fewer than two pools, and where more than one in twenty has no weight: what
         is left would be a selection of those that happened to be read.
         """
-        finite = np.isfinite(self.observed + self.predicted + self.low + self.high)
-        observed, predicted = self.observed[finite], self.predicted[finite]
-        weight = (self.high - self.low)[finite] ** -2.0
-        if len(observed) < max(2.0, 0.95 * len(finite)):
+        values = np.stack([self.observed, self.predicted, self.low, self.high])
+        observed, predicted, low, high = values[:, np.isfinite(values).all(0)]
+        weight = (high - low) ** -2.0
+        if len(observed) < max(2.0, 0.95 * len(self.observed)):
             return math.nan
         mean = np.average(observed, weights=weight)
         total = float((weight * (observed - mean) ** 2).sum())

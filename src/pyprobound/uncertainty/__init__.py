@@ -10,6 +10,7 @@ from pyprobound.uncertainty._estimate import NORMAL_95, NOT_IDENTIFIED, Estimate
 from pyprobound.uncertainty._fisher import (
     LARGEST_ERROR,
     Uncertainty,
+    all_trained,
     with_gradients,
 )
 from pyprobound.uncertainty._gauge import log_omega
@@ -33,6 +34,7 @@ __all__ = [
     "Rows",
     "ScoreRows",
     "Uncertainty",
+    "all_trained",
     "bootstrap",
     "difference",
     "log_omega",
