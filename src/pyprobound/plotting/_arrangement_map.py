@@ -128,7 +128,7 @@ def _number(
     value, error = table.value.to_numpy(), table.error.to_numpy()
     for row, column in np.argwhere(np.isfinite(value) & ~unknown):
         number, reach = value[row, column], NORMAL_95 * error[row, column]
-        text = signed(f"{number:.1f}")
+        text = signed(f"{round(number, 1) + 0.0:.1f}")  # no −0.0
         if with_errors and reach > 0:
             text += f"\n±{reach:.1f}" if reach < 10 else f"\n±{reach:.0f}"
         red, green, blue, _ = colormaps[SEQUENTIAL](scale(number))

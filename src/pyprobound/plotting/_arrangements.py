@@ -204,7 +204,7 @@ def _relative(
 
 def _joined(values: Tensor, group: Tensor) -> Tensor:
     """Return for each entry the log of the mean ω of its group, differentiable."""
-    flat, groups = values.flatten(), group.flatten()
+    flat, groups = values.flatten(), group.flatten().to(values.device)
     present = flat.isfinite().nonzero()[:, 0]
     if len(present) == 0:
         return values

@@ -43,18 +43,6 @@ class BiasTables:
         tables = (table.fillna(0).to_numpy() for table in self.bias.values())
         return any(bool(table.any()) for table in tables)
 
-    def noted(self, note: str) -> "BiasTables":
-        """Return the same tables with a note on what the columns are."""
-
-        def renamed(tables: dict[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
-            return {
-                name: table.rename_axis(columns=f"{table.columns.name}{note}")
-                for name, table in tables.items()
-            }
-
-        errors = None if self.errors is None else renamed(self.errors)
-        return BiasTables(renamed(self.bias), errors)
-
     def joined(self) -> "BiasTables":
         """Return a single table, its rows the strands, of tables with one length."""
 
@@ -210,12 +198,13 @@ def _channel_names(layer: Conv1d) -> list[str]:
     psam = layer.layer_spec
     channels = layer.out_channel_indexing or list(range(psam.out_channels))
     forward = psam.out_channels // psam.n_strands
+    reversible = psam.alphabet is not None and psam.alphabet.complement
     names = []
     for channel in channels:
-        strand = _STRANDS[channel // forward]
-        names.append(
-            f"channel {channel % forward}, {strand}" if forward > 1 else strand
-        )
+        parts = [f"channel {channel % forward}"] if forward > 1 else []
+        if reversible:
+            parts.append(_STRANDS[channel // forward])
+        names.append(", ".join(parts))
     return names
 
 

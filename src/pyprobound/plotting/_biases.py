@@ -17,7 +17,8 @@ from pyprobound.plotting._style import INK, settings
 from pyprobound.uncertainty import ErrorBars
 
 _UNIT = "log bias, mean 0 (ln)"
-_SHADED = " (shaded: touches a flank)"
+_SHADED = " (shaded: windows that touch a flank)"
+_BORDERS = " (between the lines: windows clear of the flanks)"
 
 
 def posbias(
@@ -57,8 +58,7 @@ def posbias(
     by_length = isinstance(layer, Conv1d) and found.n_lengths > 1
     heat = mode == "heatmap" or (mode is None and by_length)
     if flanks is not None and isinstance(layer, Conv1d):
-        note = " (between the lines: clear of the flanks)" if heat else _SHADED
-        found = found.noted(note)
+        title += _BORDERS if heat else _SHADED
     if heat:
         figure = heatmap_plotter(found.bias, title, errors=found.errors, unit=_UNIT)
     else:

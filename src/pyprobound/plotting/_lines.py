@@ -24,6 +24,7 @@ from pyprobound.plotting._panels import (
     colour_bar,
     entitle,
     label_outer,
+    legend_columns,
     make_panels,
     name_of,
     table_of,
@@ -187,11 +188,11 @@ def _name_rows(
     """Say which row has which line, and what hollow points are."""
     first = next(iter(frames.values()))
     handles = []
-    if 1 < len(first) <= _MOST_NAMED or any(str(label) for label in first.index):
-        handles = _row_handles(first)
     if len(first) > _MOST_NAMED:
-        handles = []
         _bar_of_rows(figure, axes, first)
+    elif len(first) > 1 or str(first.index[0]):
+        handles = _row_handles(first)
+    title = name_of(first.index) if handles else ""
     if hollow:
         shown = hollow_marker(MARKERS[0])
         handles.append(Line2D([], [], color=INK, label=NOT_IDENTIFIED, **shown))
@@ -199,8 +200,8 @@ def _name_rows(
         figure.legend(
             handles=handles,
             loc="outside lower center",
-            ncols=min(4, len(handles)),
-            title=name_of(first.index) or None,
+            ncols=legend_columns([str(each.get_label()) for each in handles]),
+            title=title or None,
         )
 
 

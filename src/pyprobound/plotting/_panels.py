@@ -21,6 +21,8 @@ Tables = Mapping[str, pd.DataFrame]
 Ends = Literal["neither", "both", "min", "max"]
 
 _WIDE = 1.8  # columns per row from which a table is wide
+_SHORT = 32  # letters of a label that is as wide as a panel beside another one
+_LEGEND = 80  # letters side by side in a legend
 # in inches
 _WIDTH = 6.0  # of a figure
 _LINES = 2.2  # height of a panel of lines
@@ -59,7 +61,9 @@ def make_panels(
     rows, columns = (max(sizes) for sizes in zip(*shapes, strict=True))
     abreast, height = 1, _LINES
     if rows_high:
-        abreast = 2 if len(frames) > 1 and columns < _WIDE * rows else 1
+        label = name_of(next(iter(frames.values())).columns)
+        is_narrow = columns < _WIDE * rows and len(label) <= _SHORT
+        abreast = 2 if len(frames) > 1 and is_narrow else 1
         square = _WIDTH / abreast * rows / columns
         height = max(min(_SQUARE, square, _ROW * rows), _LEAST) + _AROUND
     stacked = -(-len(frames) // abreast)
@@ -118,6 +122,12 @@ def colour_bar(
         bar.solids.set_rasterized(True)  # hundreds of fields otherwise
     bar.outline.set_visible(False)
     return bar
+
+
+def legend_columns(labels: Sequence[str]) -> int:
+    """Return how many entries of a legend stand side by side below a figure."""
+    longest = max((len(label) for label in labels), default=1)
+    return max(1, min(4, len(labels), _LEGEND // (longest + 8)))
 
 
 def entitle(figure: Figure, title: str) -> None:

@@ -14,6 +14,7 @@ from pyprobound.plotting._bias_tables import first_letter
 from pyprobound.plotting._heatmaps import heatmap_plotter
 from pyprobound.plotting._ticks import signed
 
+_LONG = 16  # letters of two names that do not stand in one line
 _UNIT = "log ω, largest at 0 (ln)"
 
 
@@ -66,12 +67,13 @@ def window_tables(
             names, _first_letters(dimer), values.shape[2:], strict=True
         )
     )
-    return {
-        f"{names[0]} {signed('+-'[s])}, {names[1]} {signed('+-'[t])}": pd.DataFrame(
-            values[s, t].numpy(), rows, columns
-        )
-        for s, t in np.ndindex(*values.shape[:2])
-    }
+    between = "\n" if sum(map(len, names)) > _LONG else ", "
+    tables = {}
+    for pair in np.ndindex(*values.shape[:2]):
+        signs = (signed("+-"[strand]) for strand in pair)
+        title = between.join(map(" ".join, zip(names, signs, strict=True)))
+        tables[title] = pd.DataFrame(values[pair].numpy(), rows, columns)
+    return tables
 
 
 def _counts(dimer: Spacing | Cooperativity, wanted: tuple[int, int]) -> tuple[int, int]:
