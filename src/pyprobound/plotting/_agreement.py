@@ -97,29 +97,19 @@ def draw(
     ends = np.stack([part.low[known], part.high[known]])
     ends = np.where(np.isfinite(ends), ends, np.clip(ends, *shown))
     _draw_intervals(ax, predicted, np.exp(ends), color)
-    finite = np.isfinite(part.observed[known])
-    for marker, which in (
-        ("v", part.observed == -np.inf),
-        ("^", part.observed == np.inf),
-    ):
-        at_edge = which[known]
+    for marker, edge in (("v", -np.inf), ("^", np.inf)):
+        at_edge = part.observed[known] == edge
         if at_edge.any():
-            ax.scatter(
-                predicted[at_edge],
-                observed[at_edge],
-                16,
-                marker=marker,
-                facecolors="none",
-                edgecolors=color,
-                linewidths=0.8,
-            )
-    style: dict[str, Any] = {
-        "s": 9,
-        "color": color,
-        "linewidths": 0,
-        "zorder": 3,
-    } | kwargs
-    return ax.scatter(predicted[finite], observed[finite], **style)
+            _draw_triangles(ax, predicted[at_edge], observed[at_edge], marker, color)
+    finite = np.isfinite(part.observed[known])
+    style: dict[str, Any] = {"s": 9, "color": color, "linewidths": 0, "zorder": 3}
+    return ax.scatter(predicted[finite], observed[finite], **style | kwargs)
+
+
+def _draw_triangles(ax: Axes, x: Floats, y: Floats, marker: str, color: str) -> None:
+    ax.scatter(
+        x, y, 16, marker=marker, facecolors="none", edgecolors=color, linewidths=0.8
+    )
 
 
 def _draw_intervals(ax: Axes, x: Floats, ends: Floats, color: str) -> None:
