@@ -25,6 +25,7 @@ from pyprobound._files import write_text
 from pyprobound._version import __version__
 from pyprobound.cli._errors import SWITCHED_OFF, errors_of, numbers_of
 from pyprobound.cli._progress import is_new_fit, progress_for
+from pyprobound.cli._report import report_fit
 from pyprobound.cli._resume import Past, configuration, held, past_of
 from pyprobound.cli._signals import Interrupted, raised_signals
 from pyprobound.cli._simulate import with_seed
@@ -63,6 +64,7 @@ class FitOptions:
     keep: Collection[str] = ()  # files of the run directory that stay
     errors: bool | None = None
     resume: bool = False
+    report: bool = False
 
 
 @dataclass(frozen=True)
@@ -172,6 +174,7 @@ def _fitted(fit: Fit, options: FitOptions, clock: float, started: str) -> int:
         "steps": outcome.steps,
         **({} if best is None else parameters(*best)),
         **({} if best is None else {"uncertainty": numbers_of(best[1], errors)}),
+        **_selection_of(fit.run),
     }
     if isinstance(errors, Uncertainty):
         errors.save(fit.run.errors)
@@ -182,6 +185,10 @@ def _fitted(fit: Fit, options: FitOptions, clock: float, started: str) -> int:
     if not options.quiet and best is not None:
         print(_shown(best[1], errors) + _closing(fit, losses, seconds))
     if outcome.signal is None:
+        if options.report and best is not None:
+            report_fit(
+                fit.run, best, errors, fit.train, fit.held_out, quiet=options.quiet
+            )
         return 0
     kept = f"the best model so far is in {fit.run.model}"
     if best is None:
@@ -427,6 +434,15 @@ def _errors(
     if best is None or outcome.signal is not None:
         return "the fit was interrupted"
     return errors_of(best[1], fit.train) if wanted else SWITCHED_OFF
+
+
+def _selection_of(run: RunDirectory) -> dict[str, Json]:
+    """Return how the model was chosen, if it was."""
+    if not run.selection.exists():
+        return {}
+    content = json.loads(run.selection.read_text(encoding="utf-8"))
+    del content["format"]
+    return {"selection": content}
 
 
 def _shown(built: BuiltModel, errors: Uncertainty | str) -> str:

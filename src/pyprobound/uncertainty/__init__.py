@@ -12,6 +12,7 @@ from pyprobound.uncertainty._fisher import (
     Uncertainty,
     with_gradients,
 )
+from pyprobound.uncertainty._gauge import log_omega
 from pyprobound.uncertainty._named import ErrorBars
 from pyprobound.uncertainty._sequences import (
     Aliases,
@@ -34,6 +35,7 @@ __all__ = [
     "Uncertainty",
     "bootstrap",
     "difference",
+    "log_omega",
     "rounding_of",
     "with_gradients",
 ]
