@@ -35,6 +35,7 @@ _CLOSE = (1, 1.5, 2, 3, 4, 6, 8)  # digits of ticks within less than a decade
 _LINE = 0.045  # height of a small line of text, of the axis
 _LETTER = 0.024  # width of a small letter
 _GAP = 0.04  # between a point and its name
+_NOTE_WIDTH, _NOTE_HEIGHT = 0.42, 0.28  # of the lines in the corner
 _BAR_WIDTH = 0.75  # inches
 _EDGE = 0.07  # of the axis: where what is infinite is drawn
 
@@ -178,9 +179,10 @@ def _set_ticks(axis: Axis, values: Floats, shown: Range, folds: bool) -> None:
     edges = np.array([-np.inf, np.inf])
     infinite = dict(zip(np.exp(shown.inside(edges)).tolist(), "0∞", strict=True))
     present = [x for x, edge in zip(infinite, edges, strict=True) if edge in values]
+    room = 1.3 * _EDGE * (shown.high - shown.low)
     finite = Range(
-        shown.low + (shown.high - shown.low) * _EDGE * (edges[0] in values),
-        shown.high - (shown.high - shown.low) * _EDGE * (edges[1] in values),
+        shown.low + room * (edges[0] in values),
+        shown.high - room * (edges[1] in values),
     )
     low, high = math.exp(finite.low), math.exp(finite.high)
     ticks, minor = ratio_ticks(low, high, folds=folds)
@@ -276,7 +278,8 @@ def name_points(
         top = min(up[point], top - _LINE)
         beside = across[(np.abs(up - top) < 0.75 * _LINE) | (up == up[point])]
         left = beside.min() - _GAP
-        is_left = left > len(name) * _LETTER
+        taken = _NOTE_WIDTH if top > 1 - _NOTE_HEIGHT else 0.0
+        is_left = left - len(name) * _LETTER > taken
         ax.annotate(
             name,
             np.exp(values[:, point]).tolist(),
