@@ -35,6 +35,7 @@ _CLOSE = (1, 1.5, 2, 3, 4, 6, 8)  # digits of ticks within less than a decade
 _LINE = 0.045  # height of a small line of text, of the axis
 _LETTER = 0.024  # width of a small letter
 _GAP = 0.04  # between a point and its name
+_NOTE_WIDTH, _NOTE_HEIGHT = 0.42, 0.28  # of the lines in the corner
 _BAR_WIDTH = 0.75  # inches
 _EDGE = 0.07  # of the axis: where what is infinite is drawn
 
@@ -97,29 +98,19 @@ def draw(
     ends = np.stack([part.low[known], part.high[known]])
     ends = np.where(np.isfinite(ends), ends, np.clip(ends, *shown))
     _draw_intervals(ax, predicted, np.exp(ends), color)
-    finite = np.isfinite(part.observed[known])
-    for marker, which in (
-        ("v", part.observed == -np.inf),
-        ("^", part.observed == np.inf),
-    ):
-        at_edge = which[known]
+    for marker, edge in (("v", -np.inf), ("^", np.inf)):
+        at_edge = part.observed[known] == edge
         if at_edge.any():
-            ax.scatter(
-                predicted[at_edge],
-                observed[at_edge],
-                16,
-                marker=marker,
-                facecolors="none",
-                edgecolors=color,
-                linewidths=0.8,
-            )
-    style: dict[str, Any] = {
-        "s": 9,
-        "color": color,
-        "linewidths": 0,
-        "zorder": 3,
-    } | kwargs
-    return ax.scatter(predicted[finite], observed[finite], **style)
+            _draw_triangles(ax, predicted[at_edge], observed[at_edge], marker, color)
+    finite = np.isfinite(part.observed[known])
+    style: dict[str, Any] = {"s": 9, "color": color, "linewidths": 0, "zorder": 3}
+    return ax.scatter(predicted[finite], observed[finite], **style | kwargs)
+
+
+def _draw_triangles(ax: Axes, x: Floats, y: Floats, marker: str, color: str) -> None:
+    ax.scatter(
+        x, y, 16, marker=marker, facecolors="none", edgecolors=color, linewidths=0.8
+    )
 
 
 def _draw_intervals(ax: Axes, x: Floats, ends: Floats, color: str) -> None:
@@ -188,9 +179,10 @@ def _set_ticks(axis: Axis, values: Floats, shown: Range, folds: bool) -> None:
     edges = np.array([-np.inf, np.inf])
     infinite = dict(zip(np.exp(shown.inside(edges)).tolist(), "0∞", strict=True))
     present = [x for x, edge in zip(infinite, edges, strict=True) if edge in values]
+    room = 1.3 * _EDGE * (shown.high - shown.low)
     finite = Range(
-        shown.low + (shown.high - shown.low) * _EDGE * (edges[0] in values),
-        shown.high - (shown.high - shown.low) * _EDGE * (edges[1] in values),
+        shown.low + room * (edges[0] in values),
+        shown.high - room * (edges[1] in values),
     )
     low, high = math.exp(finite.low), math.exp(finite.high)
     ticks, minor = ratio_ticks(low, high, folds=folds)
@@ -286,7 +278,8 @@ def name_points(
         top = min(up[point], top - _LINE)
         beside = across[(np.abs(up - top) < 0.75 * _LINE) | (up == up[point])]
         left = beside.min() - _GAP
-        is_left = left > len(name) * _LETTER
+        taken = _NOTE_WIDTH if top > 1 - _NOTE_HEIGHT else 0.0
+        is_left = left - len(name) * _LETTER > taken
         ax.annotate(
             name,
             np.exp(values[:, point]).tolist(),

@@ -151,9 +151,11 @@ def kmer_enrichment(
     The counts of a k-mer are those of all probes, as often as it occurs in each.
     Windows with padding or wildcards are skipped, and so are those that all probes
     share, within the flanks. k-mers that occur less than `kernel` times are ordered by
-    predicted enrichment and pooled until they occur that often. Unlike pools of probes
-    that are predicted alike, k-mers show what the model does not know of: one that
-    lies off the diagonal is a motif that it lacks.
+    predicted enrichment and pooled until they occur that often. Intervals take reads
+    for independent, which those of a word that overlaps itself are not quite.
+
+    Unlike pools of probes that are predicted alike, k-mers show what the model does not
+    know of: one that lies off the diagonal is a motif that it lacks.
 
     A k-mer and its reverse complement are one where the model's PSAMs read both
     strands (a window that is its own reverse complement counts once).
