@@ -254,6 +254,26 @@ SECTIONS = (
             "State",
         ),
     ),
+    (
+        "Pictures",
+        "pyprobound.plotting",
+        (
+            "plotting/_enrichment.py",
+            "plotting/_rates.py",
+            "plotting/_contribution.py",
+            "plotting/_pooled.py",
+        ),
+        (
+            "probe_enrichment",
+            "kmer_enrichment",
+            "enrichment_plotter",
+            "kd_consistency",
+            "keff_consistency",
+            "contribution",
+            "predicted_counts",
+            "Counts",
+        ),
+    ),
 )
 
 HEADER = """\

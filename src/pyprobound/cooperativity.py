@@ -149,6 +149,21 @@ class Spacing(Shaped, Spec):
         left_b = sum(spec.padding[0] for spec in self.mode_key_b)
         return left_a - left_b
 
+    def letters_covered(self, offset: int) -> tuple[range, range] | None:
+        """Return the letters that the two modes cover, those of the first from 0 on.
+
+        Args:
+            offset: Window of the second mode minus window of the first.
+
+        Returns:
+            None if a footprint is unbounded.
+        """
+        size_a, size_b = self.footprints
+        if size_a is None or size_b is None:
+            return None
+        start = offset + self._physical_shift()
+        return range(size_a), range(start, start + size_b)
+
     def unfreeze(self, parameter: str = "all") -> None:
         """Turn on the gradient of log_spacing ("all" or "spacing")."""
         super().unfreeze(parameter)

@@ -8,6 +8,7 @@
     log.txt        the fit's own words
     fit.state      where the fit is, until it has ended
     select.tsv     the candidates of a selection, and select.json
+    report.html    all of it as a page for a browser
 
 config.toml and model.pt are enough to score with.
 """
@@ -47,6 +48,7 @@ LOG = "log.txt"
 STATE = "fit.state"
 CANDIDATES = "select.tsv"
 SELECTION = "select.json"
+REPORT = "report.html"
 _OURS = (
     CONFIG,
     MODEL,
@@ -58,6 +60,7 @@ _OURS = (
     STATE,
     CANDIDATES,
     SELECTION,
+    REPORT,
 )
 
 
@@ -120,6 +123,11 @@ class RunDirectory:
     def selection(self) -> Path:
         """The same, and how they were compared."""
         return self.path / SELECTION
+
+    @property
+    def report(self) -> Path:
+        """All of it as a page."""
+        return self.path / REPORT
 
     @property
     def names(self) -> list[str]:
@@ -193,6 +201,7 @@ class RunDirectory:
         """
         self.make()
         self.result.unlink(missing_ok=True)
+        self.report.unlink(missing_ok=True)
 
     def write_config(self, document: Document) -> None:
         """Write the resolved configuration, its paths relative to this folder."""

@@ -53,10 +53,17 @@ def test_library_does_without_pyarrow() -> None:
     assert "torch" in loaded_by(hide + USE_EVERY_PUBLIC_NAME)
 
 
+PICTURES = ["logo", "posbias", "spacing", "cooperativity", "enrichment", "kmers"]
+PICTURES += ["kd", "keff", "contribution", "convergence"]
+COMMANDS = ["fit", "select", "convert", "models", "score", "simulate", "report", "plot"]
+
+
 @pytest.mark.parametrize(
-    "words", [[], ["fit"], ["select"], ["convert"], ["models"], ["score"], ["simulate"]]
+    "words",
+    [[], *([each] for each in COMMANDS), *(["plot", each] for each in PICTURES)],
 )
 def test_help_loads_neither_torch_nor_pandas(words: list[str]) -> None:
     loaded = loaded_by(ASK_FOR_HELP.format(words=words))
     assert "pyprobound" in loaded
-    assert not loaded & {"torch", "pandas", "numba", "matplotlib", "pyarrow"}
+    heavy = {"torch", "pandas", "numba", "matplotlib", "jinja2", "pyarrow"}
+    assert not loaded & heavy

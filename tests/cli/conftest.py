@@ -22,6 +22,8 @@ def command(
     def run(*words: str | Path, stdin: str | bytes = "") -> Done:
         given = stdin.encode() if isinstance(stdin, str) else stdin
         file = io.TextIOWrapper(io.BufferedReader(io.BytesIO(given)))
+        if words[:1] in (("fit",), ("select",)) and "--report" not in words:
+            words = (*words, "--no-report")  # pictures take longer than a small fit
         with monkeypatch.context() as patch, warnings.catch_warnings():
             # what would be an error in a test is shown to the user here
             warnings.filterwarnings("default", module="pyprobound")

@@ -3,28 +3,22 @@
     pyprobound fit CONFIG.toml        pyprobound score MODEL SEQS
     pyprobound select CONFIG.toml     pyprobound simulate TRUTH.toml
     pyprobound convert A B            pyprobound models FILE
+    pyprobound report RUN_DIR         pyprobound plot logo|… MODEL
 
 Bad input is one line on standard error and exit code 2. What a command needs is
 imported when it runs, so that `--help` is quick.
 """
 
-import os
-import sys
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, TextIO
+from typing import Annotated
 
 import typer
 
 from pyprobound._version import __version__
+from pyprobound.cli._plot import plot
+from pyprobound.cli._told import told
 from pyprobound.errors import PyProBoundError
-
-BAD_INPUT = 2
-_BROKEN_PIPE = 141  # 128 + SIGPIPE, as of a process that the signal has ended
-_INTERRUPTED = 130  # 128 + SIGINT
 
 
 class Procedure(StrEnum):
@@ -64,6 +58,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # brackets are TOML's here, and line breaks are meant
 )
+app.add_typer(plot)
 
 
 def _print_version(asked: bool) -> None:
@@ -136,6 +131,13 @@ def fit(
             " tables; by default the configuration says (yes, if it says nothing).",
         ),
     ] = None,
+    report: Annotated[
+        bool,
+        typer.Option(
+            "--report/--no-report",
+            help="Whether to write the page report.html at the end.",
+        ),
+    ] = True,
 ) -> None:
     """Fit a model to count tables.
 
@@ -155,10 +157,10 @@ def fit(
     whole; its models go to NAME.models.json.
 
     The run directory gets the model (model.pt), the configuration with every default
-    filled in, parameters and losses (result.json) and a log (log.jsonl). Ctrl-C keeps
-    the best model so far; the same command with --resume goes on after the last epoch,
-    whatever has ended the fit. With [select], the model is chosen first: pyprobound
-    select.
+    filled in, parameters and losses (result.json), a log (log.jsonl) and, of a fit that
+    has come to its end, a page for a browser (report.html). Ctrl-C keeps the best model
+    so far; the same command with --resume goes on after the last epoch, whatever has
+    ended the fit. With [select], the model is chosen first: pyprobound select.
 
     \b
     Examples:
@@ -166,7 +168,7 @@ def fit(
         pyprobound fit bcd.toml -o runs/seed3 --seed 3
         pyprobound fit bcd.toml -o runs/seed3 --seed 3 --resume
     """  # noqa: D301 the backspace keeps the lines of the help as they are
-    with _told():
+    with told():
         if config.suffix == ".json":
             if resume:
                 raise PyProBoundError(f"--resume is for a CONFIG.toml, not {config}")
@@ -199,6 +201,7 @@ def fit(
             force=force,
             errors=errors,
             resume=resume,
+            report=report,
         )
         code = run_fit_or_select(options)
     raise typer.Exit(code)
@@ -228,6 +231,13 @@ def select(
     force: Annotated[
         bool, typer.Option("--force", help="Replace the run in a directory in use.")
     ] = False,
+    report: Annotated[
+        bool,
+        typer.Option(
+            "--report/--no-report",
+            help="Whether to write the page report.html at the end.",
+        ),
+    ] = True,
 ) -> None:
     """Choose a model by held-out probes, then fit it.
 
@@ -249,11 +259,13 @@ def select(
         pyprobound select bcd.toml
         pyprobound select bcd.toml -o runs/chosen --seed 3
     """  # noqa: D301 the backspace keeps the lines of the help as they are
-    with _told():
+    with told():
         from pyprobound.cli._fit import FitOptions
         from pyprobound.cli._select import run_select
 
-        options = FitOptions(config, output, seed, quiet=quiet, force=force)
+        options = FitOptions(
+            config, output, seed, quiet=quiet, force=force, report=report
+        )
         code = run_select(options)
     raise typer.Exit(code)
 
@@ -376,7 +388,7 @@ def score(
         pyprobound score bcd.run peaks.fa --what affinity --what best -o peaks.parquet
         pyprobound score MotifCentral.json:Tfe3 chr1.fa --upper --profile
     """  # noqa: D301 the backspace keeps the lines of the help as they are
-    with _told():
+    with told():
         from pyprobound.cli._score import ScoreOptions, run_score
 
         kinds = list(what or [What.SCORES])
@@ -399,6 +411,47 @@ def score(
             format=None if table_format is None else table_format.value,
         )
         run_score(options)
+
+
+@app.command()
+def report(
+    run: Annotated[
+        Path, typer.Argument(metavar="RUN_DIR", help="What a fit has left behind.")
+    ],
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "-o",
+            "--output",
+            metavar="FILE",
+            help="Where to write; by default report.html in the run directory.",
+        ),
+    ] = None,
+    table: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="FILE",
+            help="Where a count table is now, if not where the configuration says. One"
+            " for each table, in its order.",
+        ),
+    ] = None,
+) -> None:
+    """Write a page on a fit, for a browser.
+
+    One HTML file that needs nothing from elsewhere: what was fitted to what, whether to
+    believe it, motifs, dimers, how well the model agrees with the reads, how the fit
+    went, and all numbers to save. `pyprobound fit` makes it at its end. Where a table
+    is gone, the page has no comparison with the data. See docs/report.md.
+
+    \b
+    Examples:
+        pyprobound report bcd.run
+        pyprobound report bcd.run -o bcd.html --table /data/bcd.tsv.gz
+    """  # noqa: D301 the backspace keeps the lines of the help as they are
+    with told():
+        from pyprobound.cli._report import run_report
+
+        run_report(run, output, table or [])
 
 
 @app.command()
@@ -436,7 +489,7 @@ def simulate(
         pyprobound simulate truth.toml -o simulated
         pyprobound score simulated simulated/counts.tsv.gz
     """  # noqa: D301 the backspace keeps the lines of the help as they are
-    with _told():
+    with told():
         from pyprobound.cli._simulate import run_simulate
 
         run_simulate(config, output, seed, force=force)
@@ -495,7 +548,7 @@ def convert(
         pyprobound convert bcd.run bcd.models.json --whole
         pyprobound convert MotifCentral.v1.0.0.json ctcf.homer --select CTCF
     """  # noqa: D301 the backspace keeps the lines of the help as they are
-    with _told():
+    with told():
         from pyprobound.cli._motifs import ConvertOptions, run_convert
 
         run_convert(
@@ -544,7 +597,7 @@ def models(
         pyprobound models MotifCentral.v1.0.0.json --gene 'HOX*' --species human
         pyprobound models MotifCentral.v1.0.0.json --study Nitta2015 --json
     """  # noqa: D301 the backspace keeps the lines of the help as they are
-    with _told():
+    with told():
         from pyprobound.cli._motifs import ModelsOptions, run_models
 
         run_models(ModelsOptions(file, gene, species, study, factor, as_json))
@@ -553,40 +606,3 @@ def models(
 def main() -> None:
     """Run the command."""
     app(prog_name="pyprobound")
-
-
-@contextmanager
-def _told() -> Iterator[None]:
-    """Tell the user of bad input in one line (exit code 2), of warnings likewise."""
-    try:
-        with warnings.catch_warnings():
-            warnings.showwarning = _show_warning
-            yield
-        sys.stdout.flush()
-    except KeyboardInterrupt:
-        _say("interrupted")
-        raise SystemExit(_INTERRUPTED) from None
-    except BrokenPipeError:
-        # who reads our output has gone; let Python's last flush find no pipe either
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise SystemExit(_BROKEN_PIPE) from None
-    except PyProBoundError as error:
-        _say(f"error: {error}")
-        raise SystemExit(BAD_INPUT) from None
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr)
-
-
-def _show_warning(
-    message: Warning | str,
-    category: type[Warning],
-    filename: str,  # noqa: ARG001 where in the code it comes from helps no user
-    lineno: int,  # noqa: ARG001
-    file: TextIO | None = None,
-    line: str | None = None,  # noqa: ARG001
-) -> None:
-    """Show a warning for the user as one line; others are for developers."""
-    if category is UserWarning:
-        print(f"warning: {' '.join(str(message).split())}", file=file or sys.stderr)

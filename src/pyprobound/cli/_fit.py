@@ -25,9 +25,11 @@ from pyprobound._files import write_text
 from pyprobound._version import __version__
 from pyprobound.cli._errors import SWITCHED_OFF, errors_of, numbers_of
 from pyprobound.cli._progress import is_new_fit, progress_for
+from pyprobound.cli._report import report_fit
 from pyprobound.cli._resume import Past, configuration, held, past_of
 from pyprobound.cli._signals import Interrupted, raised_signals
 from pyprobound.cli._simulate import with_seed
+from pyprobound.cli._verdict import verdict_lines, verdict_numbers, verdict_of
 from pyprobound.config import (
     BuiltModel,
     Document,
@@ -63,6 +65,7 @@ class FitOptions:
     keep: Collection[str] = ()  # files of the run directory that stay
     errors: bool | None = None
     resume: bool = False
+    report: bool = False
 
 
 @dataclass(frozen=True)
@@ -172,16 +175,26 @@ def _fitted(fit: Fit, options: FitOptions, clock: float, started: str) -> int:
         "steps": outcome.steps,
         **({} if best is None else parameters(*best)),
         **({} if best is None else {"uncertainty": numbers_of(best[1], errors)}),
+        **_selection_of(fit.run),
     }
     if isinstance(errors, Uncertainty):
         errors.save(fit.run.errors)
-    # The result says that a fit has ended, so it comes after all but the state.
+    # The result says that a fit has ended, so it comes after all but the state; the
+    # verdict is added to it, and no trouble with that may cost the result.
+    fit.run.write_json(fit.run.result, content)
+    verdict = verdict_of(best, fit.train, fit.held_out, content, errors)
+    content["verdict"] = verdict_numbers(verdict)
     fit.run.write_json(fit.run.result, content)
     if outcome.signal is None:
         state.remove()
     if not options.quiet and best is not None:
         print(_shown(best[1], errors) + _closing(fit, losses, seconds))
+        print(verdict_lines(verdict))
     if outcome.signal is None:
+        if options.report and best is not None:
+            report_fit(
+                fit.run, best, errors, fit.train, fit.held_out, quiet=options.quiet
+            )
         return 0
     kept = f"the best model so far is in {fit.run.model}"
     if best is None:
@@ -427,6 +440,15 @@ def _errors(
     if best is None or outcome.signal is not None:
         return "the fit was interrupted"
     return errors_of(best[1], fit.train) if wanted else SWITCHED_OFF
+
+
+def _selection_of(run: RunDirectory) -> dict[str, Json]:
+    """Return how the model was chosen, if it was."""
+    if not run.selection.exists():
+        return {}
+    content = json.loads(run.selection.read_text(encoding="utf-8"))
+    del content["format"]
+    return {"selection": content}
 
 
 def _shown(built: BuiltModel, errors: Uncertainty | str) -> str:

@@ -41,7 +41,7 @@ def run_convert(options: ConvertOptions) -> None:
         return
     motifs = read_motifs(options.source, options.source_format, options.pseudocount)
     if options.select is not None:
-        motifs = _selected(options.source, motifs, options.select)
+        motifs = selected(options.source, motifs, options.select)
     write_motifs(options.target, motifs, options.target_format)
 
 
@@ -56,8 +56,12 @@ def _convert_whole(options: ConvertOptions) -> None:
     write_fit(options.source, options.target)
 
 
-def _selected(file: Path, motifs: Sequence[Motif], name: str) -> list[Motif]:
-    """Return the motifs of an accession (a fit_id), a name or a gene."""
+def selected(file: Path, motifs: Sequence[Motif], name: str) -> list[Motif]:
+    """Return the motifs of an accession (a fit_id), a name or a gene.
+
+    Raises:
+        PyProBoundError: There is none.
+    """
     asked = name.lower()
     found = [each for each in motifs if each.identifier.lower() == asked]
     found = found or [

@@ -1,6 +1,5 @@
 """`pyprobound select`: compare candidates by held-out probes, fit the chosen one."""
 
-import json
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
@@ -123,10 +122,7 @@ def _fit_chosen(selection: Selection, chosen: str, options: FitOptions) -> int:
         force=True,
         keep=(CANDIDATES, SELECTION),
     )
-    code = run_fit(plain)
-    result = json.loads(run.result.read_text(encoding="utf-8"))
-    run.write_json(run.result, {**result, "selection": _numbers(selection)})
-    return code
+    return run_fit(plain)
 
 
 # --- before ------------------------------------------------------------------------

@@ -284,10 +284,10 @@ class PlainTable(Table):
                 (each.columns, pieces(rows))
                 for each, pieces in zip(own, made, strict=True)
             ]
-            _add_scores(total, columns, found, blocks)
+            add_scores(total, columns, found, blocks)
 
 
-def _add_scores(
+def add_scores(
     total: "Sums",
     own: Tensor,
     found: Found,

@@ -298,7 +298,19 @@ class Conv1d(Layer):
         bias: Tensor = self.log_posbias
         if self.normalize:
             bias = bias - bias.mean(-1, keepdim=True)
-        stored = self._expanded(bias, self._laid)
+        return self.by_window(bias)
+
+    def by_window(self, values: Tensor) -> Tensor:
+        """Return values of the stored entries as those of every window.
+
+        Args:
+            values: Shaped as `log_posbias`: errors of the bias, say.
+
+        Returns:
+            Shaped as `get_log_posbias`.
+        """
+        self.settle()
+        stored = self._expanded(values, self._laid)
         by_length = self._length_specific_bias or (
             self.bias_mode == "reverse"
             and self.min_input_length < self.max_input_length

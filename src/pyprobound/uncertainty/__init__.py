@@ -10,8 +10,10 @@ from pyprobound.uncertainty._estimate import NORMAL_95, NOT_IDENTIFIED, Estimate
 from pyprobound.uncertainty._fisher import (
     LARGEST_ERROR,
     Uncertainty,
+    all_trained,
     with_gradients,
 )
+from pyprobound.uncertainty._gauge import log_omega
 from pyprobound.uncertainty._named import ErrorBars
 from pyprobound.uncertainty._sequences import (
     Aliases,
@@ -32,8 +34,10 @@ __all__ = [
     "Rows",
     "ScoreRows",
     "Uncertainty",
+    "all_trained",
     "bootstrap",
     "difference",
+    "log_omega",
     "rounding_of",
     "with_gradients",
 ]
