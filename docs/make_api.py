@@ -258,12 +258,19 @@ SECTIONS = (
         "Pictures",
         "pyprobound.plotting",
         (
+            "plotting/_logos.py",
+            "plotting/_pairs.py",
+            "plotting/_saved.py",
             "plotting/_enrichment.py",
             "plotting/_rates.py",
             "plotting/_contribution.py",
             "plotting/_pooled.py",
         ),
         (
+            "logo",
+            "logomaker_plotter",
+            "Logo",
+            "pairwise_plotter",
             "probe_enrichment",
             "kmer_enrichment",
             "enrichment_plotter",
@@ -272,6 +279,8 @@ SECTIONS = (
             "contribution",
             "predicted_counts",
             "Counts",
+            "save",
+            "svg",
         ),
     ),
 )

@@ -342,7 +342,7 @@ def test_letters_that_are_not_identified_are_faint_and_have_no_bar() -> None:
     assert len(drawn.error_bars.get_segments()) == (~unknown).sum()
     faint = {each.get_label() for each in drawn.letters if each.get_alpha() == 0.4}
     assert faint == set(drawn.glyph_df["letter"][unknown])
-    assert "faint: not identified" in drawn.ax.get_xlabel()
+    assert "faint: not identified" in drawn.ax.get_xlabel().replace("\n", " ")
     # the limits are those of letters and bars that are known
     assert np.isfinite(drawn.ax.get_ylim()).all()
 
