@@ -259,6 +259,9 @@ SECTIONS = (
         "Pictures",
         "pyprobound.plotting",
         (
+            "plotting/_logos.py",
+            "plotting/_pairs.py",
+            "plotting/_saved.py",
             "plotting/_enrichment.py",
             "plotting/_rates.py",
             "plotting/_contribution.py",
@@ -272,6 +275,10 @@ SECTIONS = (
             "plotting/_ticks.py",
         ),
         (
+            "logo",
+            "logomaker_plotter",
+            "Logo",
+            "pairwise_plotter",
             "probe_enrichment",
             "kmer_enrichment",
             "enrichment_plotter",
@@ -287,6 +294,8 @@ SECTIONS = (
             "heatmap_plotter",
             "line_plotter",
             "plot_ticks",
+            "save",
+            "svg",
         ),
     ),
 )
