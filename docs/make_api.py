@@ -152,6 +152,12 @@ SECTIONS = (
         ("Uncertainty", "ErrorBars", "bootstrap", "Bootstrap", "Estimate"),
     ),
     (
+        "The verdict on a fit",
+        "pyprobound.diagnosis",
+        ("diagnosis/_diagnose.py", "diagnosis/_findings.py"),
+        ("diagnose", "Diagnosis", "Finding", "Severity"),
+    ),
+    (
         "The plan of a sequential fit",
         "pyprobound.procedure",
         ("procedure.py",),
