@@ -1,0 +1,278 @@
+"""Least squares by Gauss–Newton steps, damped as Levenberg and Marquardt do.
+
+With r_i = (pred_i − obs_i)/σ_i and J_ip = ∂r_i/∂θ_p,
+
+    loss = mean r²,     A = JᵀJ/n,     g = Jᵀr/n,     Δθ = −(A + λ diag A)⁻¹ g
+
+Steps do not depend on the units of the parameters: a slope of 10⁵ counts per unit of Z
+and an activity are learnt alike. Derivatives of log Z are in closed form (`fisher`).
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from pyprobound.aggregate import Aggregate
+from pyprobound.base import Component
+from pyprobound.fisher import FreeParameters, columns_of
+from pyprobound.fitting._measured import half_bar
+from pyprobound.rounds import BoundUnsaturatedRound
+from pyprobound.table import CountBatch
+from pyprobound.uncertainty import ScoreRows
+
+MOST_STEPS = 200
+CONVERGED = 1e-10
+"""The part of the loss that a step gains when a fit has ended."""
+
+MOST_LOGS = 3.0
+"""The farthest that a step moves any parameter of the model (a logarithm)."""
+
+RANK = 1e-10
+"""Curvature, relative to that of one parameter alone, that may be rounding."""
+
+HELD = 1e-7
+"""The part of a parameter's squared effect that is left when it counts as its own."""
+
+AT_ONCE = 65_536  # probes whose derivatives are in memory together
+
+
+class Regression(Protocol):
+    """A regression, as least squares see it."""
+
+    @property
+    def aggregate(self) -> Aggregate:
+        """What gives log Z."""
+
+    @property
+    def offset(self) -> list[nn.Parameter]:
+        """The parameters of the regression itself."""
+
+    def obs_pred(
+        self, seqs: Tensor, target: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
+        """Return what was observed, predicted, and the ends of error bars."""
+
+    def predicted(self, log_z: Tensor) -> Tensor:
+        """Return what is predicted, given log Z."""
+
+
+@dataclass(frozen=True)
+class Normal:
+    """The normal equations at a point.
+
+    Attributes:
+        loss: The mean of r².
+        gradient: g, (P,).
+        gram: A, (P, P).
+    """
+
+    loss: float
+    gradient: Tensor
+    gram: Tensor
+
+
+class LeastSquares:
+    """The mean of r² as a function of what is trained now.
+
+    Attributes:
+        free: The parameters.
+    """
+
+    def __init__(self, fit: "Regression", batch: CountBatch) -> None:
+        """Prepare for a regression as it is: what is trained must not change."""
+        assert isinstance(fit, Component)
+        self._fit: Regression = fit
+        self._batch = batch
+        self.free = FreeParameters(fit)
+
+    @property
+    def n(self) -> int:
+        """The number of measurements."""
+        return self._batch.batchlen()
+
+    def loss(self) -> float:
+        """Return the mean of r² at the current parameters."""
+        total = 0.0
+        with torch.no_grad():
+            for seqs, target in self._pieces():
+                obs, pred, lower, upper = self._fit.obs_pred(seqs, target)
+                sigma = half_bar(obs, lower, upper)
+                r = (pred - obs) if sigma is None else (pred - obs) / sigma
+                total += float(r.square().sum())
+        return total / self.n
+
+    def normal(self) -> Normal:
+        """Return loss, gradient and A at the current parameters."""
+        size = len(self.free)
+        total, gradient = 0.0, torch.zeros(size, dtype=torch.float64)
+        gram = torch.zeros(size, size, dtype=torch.float64)
+        for seqs, target in self._pieces():
+            with torch.no_grad():
+                obs, _, lower, upper = (
+                    None if x is None else x.cpu()
+                    for x in self._fit.obs_pred(seqs, target)
+                )
+            assert obs is not None
+            pred, jacobian = self._predicted(seqs)
+            r, sigma = pred - obs, half_bar(obs, lower, upper)
+            if sigma is not None:
+                r, jacobian = r / sigma, jacobian / sigma[:, None]
+            total += float(r.square().sum())
+            gradient += jacobian.T @ r
+            gram += jacobian.T @ jacobian
+        return Normal(total / self.n, gradient / self.n, gram / self.n)
+
+    def _pieces(self) -> Iterator[tuple[Tensor, Tensor]]:
+        place = self._fit.aggregate.log_target_concentration.device
+        for start in range(0, self.n, AT_ONCE):
+            rows = slice(start, start + AT_ONCE)
+            yield self._batch.seqs[rows].to(place), self._batch.target[rows].to(place)
+
+    def _predicted(self, seqs: Tensor) -> tuple[Tensor, Tensor]:
+        """Return predictions with their derivatives, (n,) and (n, P), on the CPU."""
+        selected = BoundUnsaturatedRound(self._fit.aggregate, None)
+        bindings = [part.binding for part in self._fit.aggregate.present()]
+        with torch.enable_grad():
+            rows = ScoreRows.of(bindings, seqs, self.free).log_aggregate(selected)
+            log_z = rows.values.clone().requires_grad_()
+            pred = self._fit.predicted(log_z)
+            slope: Tensor | None = torch.autograd.grad(
+                pred.sum(), log_z, retain_graph=True, allow_unused=True
+            )[0]
+        jacobian = torch.zeros_like(rows.jacobian)
+        if slope is not None:
+            # Where nothing binds there is nothing to differentiate.
+            slope = slope.masked_fill(~rows.values.isfinite(), 0.0)
+            jacobian += slope[:, None] * rows.jacobian
+        own = [each for each in self._fit.offset if self.free.has(each)]
+        places = [(i, 0, self._column(each)) for i, each in enumerate(own)]
+        for column, derivative in columns_of(pred, own, places):
+            jacobian[:, column] += derivative
+        return pred.detach(), jacobian
+
+    def _column(self, parameter: Tensor) -> int:
+        column = self.free.column_of(parameter)
+        assert column is not None
+        return column
+
+
+def descend(problem: LeastSquares, say: Callable[[str], None]) -> float:
+    """Go to the minimum near the current parameters; return its loss.
+
+    Args:
+        problem: The regression; what it left in its parameters is the best point,
+            wherever it is interrupted.
+        say: Is told of every step.
+    """
+    free, damping = problem.free, 1e-3
+    offset = torch.tensor([name in {"m", "b"} for name in free.labels()])
+    here = free.get()
+    found = problem.normal()
+    say(f"\t\tstep 0: loss {found.loss:.9g}")
+    for number in range(1, MOST_STEPS + 1):
+        steps = _Steps.of(found)
+        accepted = False
+        while not accepted and damping < 1e12:
+            step = _limited(steps.at(damping), offset)
+            if steps.gain_at(damping) <= CONVERGED * found.loss:
+                break
+            free.set(here + step)
+            try:
+                loss = problem.loss()
+                accepted = loss < found.loss
+            finally:
+                if not accepted:
+                    free.set(here)
+            damping = max(damping / 10, 1e-12) if accepted else damping * 10
+        if not accepted:
+            say("\t\tconverged")
+            break
+        here, before = free.get(), found.loss
+        found = problem.normal()
+        say(f"\t\tstep {number}: loss {found.loss:.9g}")
+        if before - found.loss <= CONVERGED * before:
+            say("\t\tconverged")
+            break
+    return found.loss
+
+
+@dataclass(frozen=True)
+class _Steps:
+    """All damped steps from one point: A, scaled to a unit diagonal, diagonalised."""
+
+    scale: Tensor
+    values: Tensor
+    vectors: Tensor
+    gradient: Tensor
+
+    @classmethod
+    def of(cls, found: Normal) -> "_Steps":
+        diagonal = found.gram.diagonal()
+        scale = torch.where(diagonal > 0, diagonal, 1.0).rsqrt()
+        scaled = scale[:, None] * found.gram * scale
+        values, vectors = torch.linalg.eigh(scaled)
+        gradient = vectors.T @ (scale * found.gradient)
+        return cls(scale, values.clamp(min=0), vectors, gradient)
+
+    def at(self, damping: float) -> Tensor:
+        """Return the step of a damping."""
+        along = self.gradient / (self.values + damping + RANK)
+        return -self.scale * (self.vectors @ along)
+
+    def gain_at(self, damping: float) -> float:
+        """Return by how much the loss of the linearised problem falls."""
+        inverse = 1 / (self.values + damping + RANK)
+        gain = self.gradient.square() * inverse * (2 - self.values * inverse)
+        return float(gain.sum())
+
+
+def _limited(step: Tensor, offset: Tensor) -> Tensor:
+    """Return a step that moves no logarithm too far."""
+    logs = step[~offset].abs()
+    farthest = float(logs.max()) if len(logs) else 0.0
+    return step * min(1.0, MOST_LOGS / farthest) if farthest > 0 else step
+
+
+def covariance(found: Normal, n: int, order: list[int]) -> Tensor:
+    """Return the inverse of n·A, NaN where a parameter is not identified.
+
+    Parameters are taken one by one; one whose effect can be made by those before it is
+    held where it is, and has no error.
+
+    Args:
+        found: The normal equations at the minimum.
+        n: The number of measurements.
+        order: The parameters, those that matter first.
+
+    Returns:
+        (P, P), NaN in the rows and columns of parameters that are held.
+    """
+    gram = n * found.gram
+    diagonal = gram.diagonal()
+    scale = torch.where(diagonal > 0, diagonal, 1.0).rsqrt()
+    unit = scale[:, None] * gram * scale
+    kept = _independent(unit, [each for each in order if diagonal[each] > 0])
+    out = torch.full_like(gram, torch.nan)
+    places = torch.tensor(kept, dtype=torch.int64)
+    inverse = torch.linalg.inv(unit[places[:, None], places])
+    out[places[:, None], places] = scale[places, None] * inverse * scale[places]
+    return out
+
+
+def _independent(unit: Tensor, order: list[int]) -> list[int]:
+    """Return the columns that those before them do not explain (Cholesky, in order)."""
+    rows = torch.zeros_like(unit)
+    kept: list[int] = []
+    for each in order:
+        size = len(kept)
+        known = unit[kept, each][:, None]
+        row = torch.linalg.solve_triangular(rows[:size, :size], known, upper=False)
+        left = 1 - float(row.square().sum())
+        if left > HELD:
+            rows[size, :size] = row[:, 0]
+            rows[size, size] = left**0.5
+            kept.append(each)
+    return kept
