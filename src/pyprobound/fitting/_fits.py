@@ -185,6 +185,9 @@ class OffsetFit(BaseFit):
         found = measured(target.to(pred.device), self.observed)
         return found.obs, pred, found.lower, found.upper
 
+    def _settings(self) -> dict[str, object]:
+        return {**super()._settings(), "train_offset": self.train_offset}
+
     # --- fit -------------------------------------------------------------------------
 
     def fit(self) -> None:
@@ -389,7 +392,7 @@ class OffsetFit(BaseFit):
             from pyprobound.fitting import _figures  # noqa: PLC0415 optional
         except ModuleNotFoundError as error:
             msg = (
-                f"pictures need {error.name}; run"
+                f"pictures need {(error.name or '').partition('.')[0]}; run"
                 " `pip install 'pyprobound-engine[plots]'`"
             )
             raise PyProBoundError(msg) from None

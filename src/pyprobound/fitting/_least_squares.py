@@ -23,15 +23,18 @@ from pyprobound.rounds import BoundUnsaturatedRound
 from pyprobound.table import CountBatch
 from pyprobound.uncertainty import ScoreRows
 
-MOST_STEPS = 200
-CONVERGED = 1e-10
+MOST_STEPS = 100
+CONVERGED = 1e-8
 """The part of the loss that a step gains when a fit has ended."""
 
 MOST_LOGS = 3.0
 """The farthest that a step moves any parameter of the model (a logarithm)."""
 
-RANK = 1e-10
+RANK = 1e-8
 """Curvature, relative to that of one parameter alone, that may be rounding."""
+
+FLOOR = 1e-6
+"""The least curvature of a logarithm, relative to the largest, that steps believe."""
 
 HELD = 1e-7
 """The part of a parameter's squared effect that is left when it counts as its own."""
@@ -173,7 +176,7 @@ def descend(problem: LeastSquares, say: Callable[[str], None]) -> float:
     found = problem.normal()
     say(f"\t\tstep 0: loss {found.loss:.9g}")
     for number in range(1, MOST_STEPS + 1):
-        steps = _Steps.of(found)
+        steps = _Steps.of(found, offset)
         accepted = False
         while not accepted and damping < 1e12:
             step = _limited(steps.at(damping), offset)
@@ -186,7 +189,7 @@ def descend(problem: LeastSquares, say: Callable[[str], None]) -> float:
             finally:
                 if not accepted:
                     free.set(here)
-            damping = max(damping / 10, 1e-12) if accepted else damping * 10
+            damping = max(damping / 10, RANK) if accepted else damping * 10
         if not accepted:
             say("\t\tconverged")
             break
@@ -209,8 +212,11 @@ class _Steps:
     gradient: Tensor
 
     @classmethod
-    def of(cls, found: Normal) -> "_Steps":
+    def of(cls, found: Normal, offset: Tensor) -> "_Steps":
         diagonal = found.gram.diagonal()
+        # An activity that hardly matters any more must not run away.
+        top = diagonal.masked_fill(offset, 0.0).max()
+        diagonal = torch.where(offset, diagonal, diagonal.clamp(min=FLOOR * top))
         scale = torch.where(diagonal > 0, diagonal, 1.0).rsqrt()
         scaled = scale[:, None] * found.gram * scale
         values, vectors = torch.linalg.eigh(scaled)
@@ -230,10 +236,12 @@ class _Steps:
 
 
 def _limited(step: Tensor, offset: Tensor) -> Tensor:
-    """Return a step that moves no logarithm too far."""
-    logs = step[~offset].abs()
-    farthest = float(logs.max()) if len(logs) else 0.0
-    return step * min(1.0, MOST_LOGS / farthest) if farthest > 0 else step
+    """Return a step that moves no logarithm too far.
+
+    Each is held back by itself: an activity that hardly matters any more would hold
+    back all others.
+    """
+    return torch.where(offset, step, step.clamp(-MOST_LOGS, MOST_LOGS))
 
 
 def covariance(found: Normal, n: int, order: list[int]) -> Tensor:
