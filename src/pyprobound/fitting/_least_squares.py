@@ -8,20 +8,24 @@ Steps do not depend on the units of the parameters: a slope of 10⁵ counts per 
 and an activity are learnt alike. Derivatives of log Z are in closed form (`fisher`).
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
+from pyprobound._chunking import memory_budget
+from pyprobound._evaluation import Evaluation
+from pyprobound._numerics import NEG_INF, logsumexp
 from pyprobound.aggregate import Aggregate
 from pyprobound.base import Component
-from pyprobound.fisher import FreeParameters, columns_of
-from pyprobound.fitting._measured import half_bar
-from pyprobound.rounds import BoundUnsaturatedRound
+from pyprobound.fisher import FreeParameters, columns_of, derivatives_of
+from pyprobound.fitting._measured import half_bar, measured
 from pyprobound.table import CountBatch
-from pyprobound.uncertainty import ScoreRows
+
+Slopes = Callable[[slice], Tensor]
+"""Maps a piece of the probes to the derivatives of a binding's score."""
 
 MOST_STEPS = 100
 CONVERGED = 1e-8
@@ -58,6 +62,9 @@ class Regression(Protocol):
     ) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
         """Return what was observed, predicted, and the ends of error bars."""
 
+    def observed(self, y: Tensor) -> Tensor:
+        """Return measurements on the scale on which they are compared."""
+
     def predicted(self, log_z: Tensor) -> Tensor:
         """Return what is predicted, given log Z."""
 
@@ -82,27 +89,30 @@ class LeastSquares:
 
     Attributes:
         free: The parameters.
+        n: The number of measurements.
     """
 
-    def __init__(self, fit: "Regression", batch: CountBatch) -> None:
+    def __init__(self, fit: Regression, batch: CountBatch) -> None:
         """Prepare for a regression as it is: what is trained must not change."""
         assert isinstance(fit, Component)
-        self._fit: Regression = fit
-        self._batch = batch
         self.free = FreeParameters(fit)
-
-    @property
-    def n(self) -> int:
-        """The number of measurements."""
-        return self._batch.batchlen()
+        self.n = batch.batchlen()
+        self._fit: Regression = fit
+        place = fit.aggregate.log_target_concentration.device
+        self._seqs = batch.seqs.to(place)
+        self._target = batch.target.to(place)
+        self._parts = fit.aggregate.present()
+        self._derivatives = [
+            derivatives_of(part.binding, self.free, self._seqs) for part in self._parts
+        ]
 
     def loss(self) -> float:
         """Return the mean of r² at the current parameters."""
         total = 0.0
         with torch.no_grad():
-            for seqs, target in self._pieces():
-                obs, pred, lower, upper = self._fit.obs_pred(seqs, target)
-                sigma = half_bar(obs, lower, upper)
+            for rows in self._pieces():
+                found = self._fit.obs_pred(self._seqs[rows], self._target[rows])
+                obs, pred, sigma = found[0], found[1], half_bar(found[0], *found[2:])
                 r = (pred - obs) if sigma is None else (pred - obs) / sigma
                 total += float(r.square().sum())
         return total / self.n
@@ -112,44 +122,81 @@ class LeastSquares:
         size = len(self.free)
         total, gradient = 0.0, torch.zeros(size, dtype=torch.float64)
         gram = torch.zeros(size, size, dtype=torch.float64)
-        for seqs, target in self._pieces():
-            with torch.no_grad():
-                obs, _, lower, upper = (
-                    None if x is None else x.cpu()
-                    for x in self._fit.obs_pred(seqs, target)
-                )
-            assert obs is not None
-            pred, jacobian = self._predicted(seqs)
-            r, sigma = pred - obs, half_bar(obs, lower, upper)
+        scores = self._scores()
+        slopes = [
+            None if each is None else each.at(own)
+            for each, own in zip(self._derivatives, scores, strict=True)
+        ]
+        for rows in self._pieces():
+            found = measured(self._target[rows], self._fit.observed)
+            sigma = half_bar(*found)
+            log_z, by_model = self._log_z([own[rows] for own in scores], slopes, rows)
+            pred, jacobian = self._predicted(log_z, by_model)
+            r = pred - found.obs
             if sigma is not None:
                 r, jacobian = r / sigma, jacobian / sigma[:, None]
             total += float(r.square().sum())
-            gradient += jacobian.T @ r
-            gram += jacobian.T @ jacobian
+            gradient += (jacobian.T @ r).cpu()
+            gram += (jacobian.T @ jacobian).cpu()
         return Normal(total / self.n, gradient / self.n, gram / self.n)
 
-    def _pieces(self) -> Iterator[tuple[Tensor, Tensor]]:
-        place = self._fit.aggregate.log_target_concentration.device
-        for start in range(0, self.n, AT_ONCE):
-            rows = slice(start, start + AT_ONCE)
-            yield self._batch.seqs[rows].to(place), self._batch.target[rows].to(place)
+    def _pieces(self) -> list[slice]:
+        """Return the pieces in which probes are worked through."""
+        known = [each.bytes_per_probe() for each in self._derivatives if each]
+        cost = sum(known) + 8 * 3 * len(self.free)
+        step = max(1, min(AT_ONCE, memory_budget() // (4 * max(1, cost))))
+        return [slice(i, i + step) for i in range(0, self.n, step)]
 
-    def _predicted(self, seqs: Tensor) -> tuple[Tensor, Tensor]:
-        """Return predictions with their derivatives, (n,) and (n, P), on the CPU."""
-        selected = BoundUnsaturatedRound(self._fit.aggregate, None)
-        bindings = [part.binding for part in self._fit.aggregate.present()]
-        with torch.enable_grad():
-            rows = ScoreRows.of(bindings, seqs, self.free).log_aggregate(selected)
-            log_z = rows.values.clone().requires_grad_()
-            pred = self._fit.predicted(log_z)
-            slope: Tensor | None = torch.autograd.grad(
-                pred.sum(), log_z, retain_graph=True, allow_unused=True
-            )[0]
-        jacobian = torch.zeros_like(rows.jacobian)
-        if slope is not None:
+    def _scores(self) -> list[Tensor]:
+        """Return the log score of each binding, (probes,) float64 each."""
+        pieces = []
+        with torch.no_grad():
+            for rows in self._pieces():
+                evaluation = Evaluation(self._seqs[rows])
+                pieces.append(
+                    [evaluation(part.binding.evaluate).double() for part in self._parts]
+                )
+        return [torch.cat(own) for own in zip(*pieces, strict=True)]
+
+    def _log_z(
+        self, scores: Sequence[Tensor], slopes: Sequence[Slopes | None], rows: slice
+    ) -> tuple[Tensor, Tensor]:
+        """Return log Z of some probes with its derivatives, (n,) and (n, P).
+
+        With π_a the part of binding a in Z,  ∂log Z/∂θ = Σ_a π_a ∂(log α_a + X_a)/∂θ.
+        """
+        with torch.no_grad():
+            terms = [
+                part.log_activity.double() + own
+                for part, own in zip(self._parts, scores, strict=True)
+            ]
+            log_total = logsumexp(torch.stack(terms), 0)
             # Where nothing binds there is nothing to differentiate.
-            slope = slope.masked_fill(~rows.values.isfinite(), 0.0)
-            jacobian += slope[:, None] * rows.jacobian
+            reference = log_total.masked_fill(log_total == NEG_INF, 0.0)
+            jacobian = log_total.new_zeros(len(log_total), len(self.free))
+            for index, (part, term) in enumerate(zip(self._parts, terms, strict=True)):
+                share = (term - reference).exp()
+                column = self.free.column_of(part.log_activity)
+                if column is not None:
+                    jacobian[:, column] += share
+                own, slope = self._derivatives[index], slopes[index]
+                if own is not None and slope is not None:
+                    jacobian[:, own.columns] += share[:, None] * slope(rows)
+            concentration = self._fit.aggregate.log_target_concentration.double()
+            return concentration + log_total, jacobian
+
+    def _predicted(self, log_z: Tensor, by_model: Tensor) -> tuple[Tensor, Tensor]:
+        """Return predictions with their derivatives, (n,) and (n, P)."""
+        leaf = log_z.clone().requires_grad_()
+        with torch.enable_grad():
+            pred = self._fit.predicted(leaf)
+        slope: Tensor | None = torch.autograd.grad(
+            pred.sum(), leaf, retain_graph=True, allow_unused=True
+        )[0]
+        jacobian = torch.zeros_like(by_model)
+        if slope is not None:
+            slope = slope.masked_fill(~log_z.isfinite(), 0.0)
+            jacobian += slope[:, None] * by_model
         own = [each for each in self._fit.offset if self.free.has(each)]
         places = [(i, 0, self._column(each)) for i, each in enumerate(own)]
         for column, derivative in columns_of(pred, own, places):
