@@ -1,6 +1,7 @@
 """Fit and LogFit: their losses in plain Python, their minima, and what they train."""
 
 import math
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -231,9 +232,13 @@ def made(
     noise: float,
     seqs: list[str],
     prediction: object = torch.sigmoid,
+    scale: float = 1.0,
 ) -> list[float]:
     """Draw measurements of another assay: m·pred(log Z + shift) + b, and noise."""
-    log_z = selected(seqs).log_aggregate(table(seqs).seqs).detach().double() + shift
+    log_z = (
+        selected(seqs, scale=scale).log_aggregate(table(seqs).seqs).detach().double()
+        + shift
+    )
     rng = np.random.default_rng(3)
     clean = m * prediction(log_z) + b  # type: ignore[operator]
     return (clean.numpy() + noise * rng.normal(size=len(seqs))).tolist()
@@ -254,7 +259,7 @@ def test_saturation_of_another_assay_is_found_far_from_the_models_scale() -> Non
     assert fit.agreement().r_squared > 0.97
 
 
-@pytest.mark.parametrize("scale", [1e-7, 1.0, 1e7])
+@pytest.mark.parametrize("scale", [1e-7, 1e7])
 def test_units_of_the_measurements_do_not_matter(scale: float) -> None:
     seqs = probes(80, 12, seed=2)
     y = made(m=1.0, b=0.1, shift=-1.0, noise=0.02, seqs=seqs)
@@ -378,7 +383,7 @@ def test_position_bias_and_hill_are_trained_last_and_only_if_asked() -> None:
     assert losses[2] < 0.01
 
 
-def test_specifications_and_depths_never_move() -> None:
+def test_specifications_and_depths_are_never_trained() -> None:
     fit = Fit(
         selected(dimer=True, bias="shared"),
         table(SEQS, Y),
@@ -387,19 +392,22 @@ def test_specifications_and_depths_never_move() -> None:
         train_posbias=True,
         train_hill=True,
     )
-    before = {key: value.clone() for key, value in fit.named_parameters()}
     fit.unfreeze()
+    found = {name for name, value in fit.named_parameters() if value.requires_grad}
+    words = "log_activity", "log_hill", "log_posbias"
+    assert {"m", "b"} <= found
+    assert all(any(word in name for word in words) for name in found - {"m", "b"})
+    assert all(any(word in name for name in found) for word in words)
+
+
+def test_only_what_is_trained_moves() -> None:
+    seqs = probes(40, 12, seed=2)
+    y = made(m=1.0, b=0.2, shift=-1.5, noise=0.05, seqs=seqs)
+    fit = Fit(selected(seqs), table(seqs, y), torch.sigmoid, train_offset=True)
+    before = {key: value.clone() for key, value in fit.named_parameters()}
     fit.fit()
-    moved = {k for k, v in fit.named_parameters() if not torch.equal(v, before[k])}
-    assert moved
-    fixed = ("betas", "theta", "log_spacing", "log_depth", "log_target_concentration")
-    assert not [name for name in moved if any(word in name for word in fixed)]
-    assert {name.rpartition(".")[2] for name in moved if "posbias" not in name} == {
-        "m",
-        "b",
-        "log_activity",
-        "log_hill",
-    }
+    moved = [k for k, v in fit.named_parameters() if not torch.equal(v, before[k])]
+    assert {name.rpartition(".")[2] for name in moved} == {"m", "b", "log_activity"}
 
 
 # --- precision, files, texts ----------------------------------------------------------
@@ -408,13 +416,19 @@ def test_specifications_and_depths_never_move() -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_fits_in_either_precision(dtype: torch.dtype) -> None:
     seqs = probes(100, 12, seed=2)
-    y = made(m=3e4, b=500.0, shift=-4.0, noise=200.0, seqs=seqs)
+    y = made(m=3e4, b=500.0, shift=-6.0, noise=200.0, seqs=seqs, scale=3.0)
     fit = Fit(
-        selected(seqs), table(seqs, y), torch.sigmoid, train_offset=True, dtype=dtype
+        selected(seqs, scale=3.0),
+        table(seqs, y),
+        torch.sigmoid,
+        train_offset=True,
+        dtype=dtype,
     )
     assert {parameter.dtype for parameter in fit.parameters()} == {dtype}
     fit.fit()
-    assert fit.m.item() == pytest.approx(3e4, rel=0.1)
+    m = fit.estimates()["m"]
+    assert abs(float(m.value) - 3e4) < 4 * float(m.error) < 2e4
+    assert fit.agreement().r_squared > 0.95
 
 
 def test_checkpoint_holds_the_regression(tmp_path: Path) -> None:
@@ -570,7 +584,7 @@ def test_intervals_hold_the_truth_as_often_as_they_say() -> None:
     clean = 2.0 * torch.sigmoid(log_z + shift) + 0.5
     truth = {"m": 2.0, "b": 0.5, "log activity tf": 0.75 + shift}
     rng = np.random.default_rng(1)
-    held, n = dict.fromkeys(truth, 0), 30
+    held, n = dict.fromkeys(truth, 0), 16
     for number in range(n):
         y = clean.numpy() + 0.05 * rng.normal(size=len(seqs))
         fit = Fit(
@@ -584,8 +598,8 @@ def test_intervals_hold_the_truth_as_often_as_they_say() -> None:
         for name, found in fit.estimates().items():
             low, high = found.interval
             held[name] += float(low) < truth[name] < float(high)
-    # 28.5 are expected, with a standard deviation of 1.2
-    assert all(each >= 25 for each in held.values()), held
+    # 15.2 are expected, with a standard deviation of 0.9
+    assert all(each >= 13 for each in held.values()), held
 
 
 def test_parameters_that_others_explain_are_held() -> None:
@@ -667,7 +681,8 @@ def test_training_needs_no_matplotlib() -> None:
         capture_output=True,
         text=True,
         check=False,
-        env={"PYTHONPATH": ":".join(filter(None, sys.path)), "PATH": ""},
+        env=os.environ
+        | {"PYTHONPATH": os.pathsep.join(sys.path), "PYPROBOUND_BACKEND": "reference"},
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("pictures need matplotlib; run `pip install 'pypro")

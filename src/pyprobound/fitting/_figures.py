@@ -202,13 +202,13 @@ def draw(
         if ylog and bool((points.obs > 0).all()):
             ax.set_yscale("log")
         _set_limits(ax, points)
-        for axis in (ax.xaxis, ax.yaxis):
-            _set_ticks(axis)
         if is_counted:
             _draw_hexagons(figure, ax, points)
         else:
             _draw_points(ax, points)
         _draw_agreement(ax)
+        for axis in (ax.xaxis, ax.yaxis):
+            _set_ticks(axis)
         ax.set_xlabel(xlabel)
         ax.set_ylabel(ylabel)
         ax.set_title(_note(agreement, title, kernel, is_log), loc="left", fontsize=8)
@@ -241,12 +241,21 @@ def _set_limits(ax: Axes, points: Points) -> None:
     """Show all points; on axes of one kind, let both show the same range."""
     same = ax.get_xscale() == ax.get_yscale()
     x = _range(points.pred, ax.get_xscale() == "log")
-    y = _range(points.obs, ax.get_yscale() == "log")
+    y = _range(_with_bars(points, ax.get_yscale() == "log"), ax.get_yscale() == "log")
     if same:
         x = y = (min(x[0], y[0]), max(x[1], y[1]))
         ax.set_box_aspect(1)
     ax.set_xlim(*x)
     ax.set_ylim(*y)
+
+
+def _with_bars(points: Points, is_log: bool) -> Numbers:
+    """Return measurements and ends of bars, but none far from all measurements."""
+    ends = [x for x in (points.lower, points.upper) if x is not None]
+    low, high = float(points.obs.min()), float(points.obs.max())
+    room = high - low
+    nearest = (low / 3, high * 3) if is_log else (low - room, high + room)
+    return np.concatenate([points.obs, *(np.clip(x, *nearest) for x in ends)])
 
 
 def _range(values: Numbers, is_log: bool) -> tuple[float, float]:
@@ -263,8 +272,7 @@ def _range(values: Numbers, is_log: bool) -> tuple[float, float]:
 _LOG_STEPS: tuple[tuple[float, list[float]], ...] = (
     (2.5, [1]),
     (1.5, [1, 3]),
-    (0.6, [1, 2, 5]),
-    (0, [1, 1.5, 2, 3, 4, 5, 6, 8]),
+    (0.8, [1, 2, 5]),
 )
 
 
@@ -276,8 +284,12 @@ def _set_ticks(axis: Axis) -> None:
         return
     low, high = axis.get_view_interval()
     decades = math.log10(high / low)
-    steps = next(each for least, each in _LOG_STEPS if decades >= least)
-    axis.set_major_locator(LogLocator(subs=steps, numticks=7))
+    steps = [each for least, each in _LOG_STEPS if decades >= least]
+    axis.set_major_locator(
+        LogLocator(subs=steps[0], numticks=7)
+        if steps
+        else MaxNLocator(4, steps=[1, 2, 5, 10])
+    )
     axis.set_minor_formatter(NullFormatter())
     if low >= 1e-3 and high < 1e6:
         axis.set_major_formatter(FuncFormatter(lambda x, _: _round(x)))

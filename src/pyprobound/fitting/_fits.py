@@ -22,9 +22,10 @@ from pyprobound.fitting._base import BaseFit, Prediction, Scored, as_measured
 from pyprobound.fitting._least_squares import LeastSquares, Normal, covariance, descend
 from pyprobound.fitting._measured import Observation, half_bar, measured
 from pyprobound.fitting._starts import (
+    GAIN,
     Start,
     background_offsets,
-    best_start,
+    best_starts,
     linear_offsets,
     sampled,
 )
@@ -203,23 +204,24 @@ class OffsetFit(BaseFit):
         """
         run = self.make_optimizer()
         run.print(f"{self.dataset.get_setup_string()}\n{self.get_setup_string()}")
+        starts = self._starts()
         try:
-            self._begin(run)
-            for number in range(1, len(self._stages) + 1):
-                self._train(self._stages[:number], run)
+            self._train_from_the_best_of(starts, run)
+            if len(self._stages) > 1:
+                self._train(self._stages[-1], run)
         finally:
             run.save(self.checkpoint)
         run.print(self.summary())
 
     @property
-    def _stages(self) -> list[tuple[str, ...]]:
-        """The words that are trained, with all those before them."""
-        last = tuple(w for w in ("posbias", "hill") if getattr(self, f"train_{w}"))
-        stages = [("offset",) * self.train_offset, ("activity",), last]
-        return [stage for stage in stages if stage]
+    def _stages(self) -> list[list[str]]:
+        """The words that are trained together, before and with what comes last."""
+        first = ["offset"] * self.train_offset + ["activity"]
+        last = [word for word in ("posbias", "hill") if getattr(self, f"train_{word}")]
+        return [first, first + last] if last else [first]
 
-    def _begin(self, run: Optimizer[CountBatch]) -> None:
-        """Choose where to begin, and leave the parameters there.
+    def _starts(self) -> list[Start]:
+        """Return where to begin, the best start first.
 
         Raises:
             PyProBoundError: A prediction is not finite.
@@ -230,21 +232,58 @@ class OffsetFit(BaseFit):
         weights = torch.ones_like(log_z) if sigma is None else sigma**-2
         with torch.no_grad():
             self._check_predictions(log_z)
-            best = best_start(
+            starts = best_starts(
                 *sampled(log_z, found.obs, weights),
                 self.prediction,
                 self.best_offsets if self.train_offset else self._as_they_are,
-                scales=all(x.train_activity for x in self.aggregate.present()),
+                scales=all(part.train_activity for part in self.aggregate.present()),
             )
-            if self.train_offset:
-                self.m.fill_(best.m)
-                self.b.fill_(best.b)
-        if best.shift:
+        return starts if self._by_least_squares else starts[:1]
+
+    def _train_from_the_best_of(
+        self, starts: Sequence[Start], run: Optimizer[CountBatch]
+    ) -> None:
+        """Train m, b and activities from each start; keep what is best.
+
+        Where the fit is interrupted, the best so far is kept.
+        """
+        before = self._offsets_and_activities()
+        best, kept = math.inf, before
+        try:
+            for start in starts:
+                self._write(before)
+                self._go_to(start, run)
+                if self.train_offset:
+                    self._train(["offset"], run)
+                self._train(self._stages[0], run)
+                loss = self._problem().loss()
+                if loss < (1 - GAIN) * best:
+                    best, kept = loss, self._offsets_and_activities()
+        finally:
+            self._write(kept)
+
+    def _offsets_and_activities(self) -> list[tuple[nn.Parameter, Tensor]]:
+        parts = self.aggregate.present()
+        found = [*self.offset, *(part.log_activity for part in parts)]
+        return [(each, each.detach().clone()) for each in found]
+
+    @staticmethod
+    def _write(values: Sequence[tuple[nn.Parameter, Tensor]]) -> None:
+        with torch.no_grad():
+            for parameter, value in values:
+                parameter.copy_(value)
+
+    def _go_to(self, start: Start, run: Optimizer[CountBatch]) -> None:
+        if self.train_offset:
+            with torch.no_grad():
+                self.m.fill_(start.m)
+                self.b.fill_(start.b)
+        if start.shift:
             for part in self.aggregate.present():
-                part.scale_by(best.shift)
+                part.scale_by(start.shift)
         run.print(
             f"### Start: m = {self.m.item():.6g}, b = {self.b.item():.6g}, activities"
-            f" times {math.exp(best.shift):.3g}"
+            f" times {math.exp(start.shift):.3g}, loss {start.loss:.6g}"
         )
 
     def _as_they_are(self, x: Tensor, obs: Tensor, weights: Tensor) -> Start:
@@ -272,20 +311,22 @@ class OffsetFit(BaseFit):
             )
             raise PyProBoundError(msg)
 
-    def _train(
-        self, stages: Sequence[tuple[str, ...]], run: Optimizer[CountBatch]
-    ) -> None:
-        words = [word for stage in stages for word in stage]
+    @property
+    def _by_least_squares(self) -> bool:
+        """Whether nothing is asked for that only torch.optim can do."""
+        return not (self.optimizer is not None or self.optim_args or self.batch_size)
+
+    def _train(self, words: Sequence[str], run: Optimizer[CountBatch]) -> None:
         self.freeze()
         for word in words:
             self.unfreeze(word)
         if not any(each.requires_grad for each in self.parameters()):
             return
         run.print(f"### Training {', '.join(words)}")
-        if self.optimizer is not None or self.optim_args or self.batch_size:
-            run.train_until_convergence()
-        else:
+        if self._by_least_squares:
             descend(self._problem(), run.print)
+        else:
+            run.train_until_convergence()
 
     def _problem(self) -> LeastSquares:
         return LeastSquares(self, self.dataset)
@@ -312,8 +353,8 @@ class OffsetFit(BaseFit):
         squared = covariance(found, problem.n, order).diagonal()
         freedom = problem.n - int((~squared.isnan()).sum())
         errors = (squared * self._scatter(found, problem.n, freedom)).sqrt()
-        is_log = torch.tensor([_rank_of(label) > 1 for label in labels])
-        errors = errors.masked_fill(is_log & (errors > LARGEST_ERROR), math.nan)
+        unknown = ~problem.linear & (errors > LARGEST_ERROR)
+        errors = errors.masked_fill(unknown, math.nan)
         names, values = self._names(), problem.free.get()
         return {
             names.get(labels[i], labels[i]): Estimate(values[i], errors[i])

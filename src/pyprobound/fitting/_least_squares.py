@@ -32,7 +32,7 @@ CONVERGED = 1e-8
 """The part of the loss that a step gains when a fit has ended."""
 
 MOST_LOGS = 3.0
-"""The farthest that a step moves any parameter of the model (a logarithm)."""
+"""The farthest that a step moves a logarithm."""
 
 RANK = 1e-8
 """Curvature, relative to that of one parameter alone, that may be rounding."""
@@ -56,6 +56,10 @@ class Regression(Protocol):
     @property
     def offset(self) -> list[nn.Parameter]:
         """The parameters of the regression itself."""
+
+    @property
+    def is_log(self) -> bool:
+        """Whether those are logarithms, as the parameters of the model are."""
 
     def obs_pred(
         self, seqs: Tensor, target: Tensor
@@ -105,6 +109,15 @@ class LeastSquares:
         self._derivatives = [
             derivatives_of(part.binding, self.free, self._seqs) for part in self._parts
         ]
+
+    @property
+    def linear(self) -> Tensor:
+        """Which parameters are no logarithms, (P,)."""
+        linear = torch.zeros(len(self.free), dtype=torch.bool)
+        for each in self._fit.offset:
+            if self.free.has(each) and not self._fit.is_log:
+                linear[self._column(each)] = True
+        return linear
 
     def loss(self) -> float:
         """Return the mean of r² at the current parameters."""
@@ -218,15 +231,15 @@ def descend(problem: LeastSquares, say: Callable[[str], None]) -> float:
         say: Is told of every step.
     """
     free, damping = problem.free, 1e-3
-    offset = torch.tensor([name in {"m", "b"} for name in free.labels()])
+    linear = problem.linear
     here = free.get()
     found = problem.normal()
     say(f"\t\tstep 0: loss {found.loss:.9g}")
     for number in range(1, MOST_STEPS + 1):
-        steps = _Steps.of(found, offset)
+        steps = _Steps.of(found, linear)
         accepted = False
         while not accepted and damping < 1e12:
-            step = _limited(steps.at(damping), offset)
+            step = _limited(steps.at(damping), linear)
             if steps.gain_at(damping) <= CONVERGED * found.loss:
                 break
             free.set(here + step)
@@ -246,6 +259,8 @@ def descend(problem: LeastSquares, say: Callable[[str], None]) -> float:
         if before - found.loss <= CONVERGED * before:
             say("\t\tconverged")
             break
+    else:
+        say(f"\t\tbudget: {MOST_STEPS} steps")
     return found.loss
 
 
@@ -259,11 +274,11 @@ class _Steps:
     gradient: Tensor
 
     @classmethod
-    def of(cls, found: Normal, offset: Tensor) -> "_Steps":
+    def of(cls, found: Normal, linear: Tensor) -> "_Steps":
         diagonal = found.gram.diagonal()
         # An activity that hardly matters any more must not run away.
-        top = diagonal.masked_fill(offset, 0.0).max()
-        diagonal = torch.where(offset, diagonal, diagonal.clamp(min=FLOOR * top))
+        top = diagonal.masked_fill(linear, 0.0).max()
+        diagonal = torch.where(linear, diagonal, diagonal.clamp(min=FLOOR * top))
         scale = torch.where(diagonal > 0, diagonal, 1.0).rsqrt()
         scaled = scale[:, None] * found.gram * scale
         values, vectors = torch.linalg.eigh(scaled)
@@ -282,13 +297,13 @@ class _Steps:
         return float(gain.sum())
 
 
-def _limited(step: Tensor, offset: Tensor) -> Tensor:
+def _limited(step: Tensor, linear: Tensor) -> Tensor:
     """Return a step that moves no logarithm too far.
 
     Each is held back by itself: an activity that hardly matters any more would hold
     back all others.
     """
-    return torch.where(offset, step, step.clamp(-MOST_LOGS, MOST_LOGS))
+    return torch.where(linear, step, step.clamp(-MOST_LOGS, MOST_LOGS))
 
 
 def covariance(found: Normal, n: int, order: list[int]) -> Tensor:

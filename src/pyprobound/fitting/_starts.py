@@ -20,7 +20,7 @@ BEYOND = 6.0
 
 N_BACKGROUNDS = 64
 GAIN = 1e-6
-"""The part of the loss that another scale must gain to be preferred to the model's."""
+"""The part of the loss by which starts, or where they lead, count as different."""
 
 MOST_PROBES = 10_000
 
@@ -45,7 +45,7 @@ Offsets = Callable[[Tensor, Tensor, Tensor], Start]
 """The best m and b, given x, obs, and the weights 1/σ² of the measurements."""
 
 
-def best_start(
+def best_starts(
     log_z: Tensor,
     obs: Tensor,
     weights: Tensor,
@@ -53,8 +53,8 @@ def best_start(
     offsets: Offsets,
     *,
     scales: bool,
-) -> Start:
-    """Return the best start.
+) -> list[Start]:
+    """Return good starts, the best first.
 
     Args:
         log_z: (probes,) log Z, some of it −∞.
@@ -63,18 +63,25 @@ def best_start(
         prediction: Makes x of log Z.
         offsets: Finds m and b.
         scales: Whether other overall activities are tried.
+
+    Returns:
+        The best start at the model's own scale; with scales, the best where no probe is
+        saturated, where some are, and where all are, too. Those that are no other than
+        the model's own, because the scale of Z does not matter, are left out.
     """
-    start = offsets(prediction(log_z), obs, weights)
+    known = offsets(prediction(log_z), obs, weights)
     present = log_z[log_z.isfinite()]
     if not scales or len(present) == 0:
-        return start
-    low, high = -float(present.max()) - BEYOND, -float(present.min()) + BEYOND
-    best = start
-    for shift in torch.linspace(low, high, N_SCALES).tolist():
+        return [known]
+    low, high = -float(present.max()), -float(present.min())
+    best: dict[tuple[bool, bool], Start] = {}
+    for shift in torch.linspace(low - BEYOND, high + BEYOND, N_SCALES).tolist():
         found = offsets(prediction(log_z + shift), obs, weights)
-        if found.loss < best.loss:
-            best = found._replace(shift=shift)
-    return best if best.loss < (1 - GAIN) * start.loss else start
+        regime = shift > low, shift > high
+        if regime not in best or found.loss < best[regime].loss:
+            best[regime] = found._replace(shift=shift)
+    others = [x for x in best.values() if abs(x.loss - known.loss) > GAIN * known.loss]
+    return sorted([known, *others])
 
 
 def sampled(
