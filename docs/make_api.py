@@ -123,6 +123,16 @@ SECTIONS = (
         ("Optimizer", "ProgressEvent"),
     ),
     (
+        "Independent measurements",
+        "pyprobound.fitting",
+        (
+            "fitting/_fits.py",
+            "fitting/_base.py",
+            "fitting/_agreement.py",
+        ),
+        ("Fit", "LogFit", "OffsetFit", "BaseFit", "Agreement"),
+    ),
+    (
         "The state of a fit",
         "pyprobound.fit_state",
         ("fit_state.py",),
