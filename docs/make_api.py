@@ -119,7 +119,7 @@ SECTIONS = (
         "Fitting",
         "pyprobound.optimizer",
         ("optimizer.py", "_progress.py"),
-        ("Optimizer", "ProgressEvent"),
+        ("Optimizer", "ProgressEvent", "EndEvent"),
     ),
     (
         "The state of a fit",
