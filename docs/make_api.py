@@ -314,6 +314,7 @@ SECTIONS = (
             "svg",
         ),
     ),
+    ("The page", "pyprobound.page", ("page/__init__.py",), ("write_report",)),
 )
 
 HEADER = """\

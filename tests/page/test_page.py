@@ -202,12 +202,12 @@ def test_relative_affinities_are_those_of_the_energies(fits: Fitted) -> None:
     energies = result["modes"][1]["energies"]
     (caption,) = (x for x in tables(saved(run)) if x.startswith("Relative affinity"))
     head, *rows = tables(saved(run))[caption]
-    assert head[2:] == ["A", "C", "G", "T"]
+    assert head[1:] == ["A", "C", "G", "T"]
     for position, row in enumerate(rows):
         column = {letter: energies[letter][position] for letter in energies}
         best = max(column, key=lambda letter: column[letter])
-        assert row[1] == best
-        for letter, cell in zip("ACGT", row[2:], strict=True):
+        assert row[0] == f"{position + 1} {best}"
+        for letter, cell in zip("ACGT", row[1:], strict=True):
             ratio = math.exp(column[best] - column[letter])
             shown = re.match(r"[\d,.]+", cell)
             assert shown is not None
@@ -238,6 +238,7 @@ def test_steps_of_the_fit_are_told_in_words(fits: Fitted) -> None:
     words = {row[2] for row in rows[1:]}
     assert {"everything together", "its letters", "its spacings"} <= words
     assert not any("(" in word for word in words)
+    assert any(row[6].startswith("converged") for row in rows[1:])
 
 
 def test_names_that_look_like_html_are_text() -> None:
