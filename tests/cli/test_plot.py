@@ -87,12 +87,25 @@ def test_several_pictures_have_the_names_of_what_they_show(
     assert (folder / "a.b.svg").read_bytes() == (folder / "a.b-hox.svg").read_bytes()
 
 
+@pytest.mark.parametrize("what", ["spacing", "enrichment", "convergence"])
 def test_a_checkpoint_stands_for_its_run(
-    pair: Path, command: Command, folder: Path
+    what: str, pair: Path, command: Command, folder: Path
 ) -> None:
     for model, name in ((pair, "run.svg"), (pair / "model.pt", "file.svg")):
-        command("plot", "spacing", model, "-o", name)
+        command("plot", what, model, "-o", name)
     assert (folder / "run.svg").read_bytes() == (folder / "file.svg").read_bytes()
+
+
+def test_the_log_of_a_fit_that_was_killed_may_end_in_half_a_line(
+    pair: Path, command: Command, folder: Path
+) -> None:
+    copy = shutil.copytree(pair, folder / "run")
+    command("plot", "convergence", copy, "-o", "whole.svg")
+    with (copy / "log.jsonl").open("a") as file:
+        file.write('{"epoch": 7, "train_')
+    done = command("plot", "convergence", copy, "-o", "half.svg")
+    assert (done.code, done.err) == (0, "")
+    assert (folder / "half.svg").read_bytes() == (folder / "whole.svg").read_bytes()
 
 
 def test_options_change_the_picture(pair: Path, command: Command, folder: Path) -> None:

@@ -24,8 +24,8 @@ from pyprobound.errors import PyProBoundError
 from pyprobound.layers import PSAM, Conv0d, Conv1d
 from pyprobound.mode import Mode
 from pyprobound.page import Run, open_page_run
-from pyprobound.page._history import fits_of, title_of
-from pyprobound.plotting._convergence import Stretch, convergence
+from pyprobound.page._history import stretches_of
+from pyprobound.plotting._convergence import convergence
 from pyprobound.plotting._saved import format_of
 from pyprobound.report_errors import kd_seq_libraries
 from pyprobound.rounds import BaseRound, ExponentialRound
@@ -367,11 +367,7 @@ def losses(path: Path) -> Iterator[Picture]:
     if not run.events:
         msg = f"{directory.events}: no such file, or nothing in it: no log of a fit"
         raise PyProBoundError(msg)
-    stretches = [
-        Stretch(title_of(x.binding), x.losses, [each["val_loss"] for each in x.events])
-        for x in fits_of(run.events)
-    ]
-    yield ("convergence",), convergence(stretches)
+    yield ("convergence",), convergence(stretches_of(run.events))
 
 
 # --- models and their parts ---------------------------------------------------------

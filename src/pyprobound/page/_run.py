@@ -113,8 +113,9 @@ class Run:
         path = self.directory.events
         if not path.exists():
             return []
-        lines = path.read_text(encoding="utf-8").splitlines()
-        return [_numbers_of(line) for line in lines]
+        # a fit that was killed may have left half a line
+        lines, _, _ = path.read_text(encoding="utf-8").rpartition("\n")
+        return [_numbers_of(line) for line in lines.splitlines()]
 
     @cached_property
     def selection(self) -> Numbers:
@@ -127,14 +128,14 @@ def open_page_run(path: Path, tables: Sequence[Path] = ()) -> Run:
     """Read a run directory, and its tables where they are to be found.
 
     Args:
-        path: The folder.
+        path: The folder, or the checkpoint in it.
         tables: Where the tables are now, in the configuration's order; by default
             where the configuration says.
 
     Raises:
         PyProBoundError: The run cannot be read, or one of the given tables.
     """
-    directory = RunDirectory(path)
+    directory = RunDirectory(path if path.suffix != ".pt" else path.parent)
     if not directory.config.exists():
         msg = (
             f"{directory.config}: no such file; give the folder that pyprobound fit"

@@ -30,7 +30,7 @@
     const text = cell.dataset.order ?? cell.textContent;
     if (!isNumber) return text;
     const value = Number(text.replace("inf", "Infinity").replaceAll(",", ""));
-    return Number.isNaN(value) ? -Infinity : value;
+    return text.trim() === "" || Number.isNaN(value) ? -Infinity : value;
   };
   const sort = (table, head, column) => {
     const isNumber = head.classList.contains("number");
