@@ -193,7 +193,7 @@ def _sites(run: Run, psam: PSAM) -> Table:
         shown = factor_cell(value, error, has_errors=run.errors is not None)
         cells.append(replace(shown, detail=""))
         if run.errors is not None:
-            cells.append(Cell(shown.detail))
+            cells.append(Cell(shown.detail or "–", shown.order))
         rows.append(cells)
     other = [Column("Other strand", is_number=False)] if psam.score_reverse else []
     return Table(
