@@ -17,7 +17,7 @@ PIP_INSTALL := PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore \
 	$(BIN)/python -m pip -qq install $(PIP_ARGS) -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test coverage lint format bench clean
+.PHONY: help setup demo test browser coverage lint format bench clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
@@ -30,9 +30,14 @@ demo: $(READY) ## Simulate an experiment with a known truth and fit it
 	$(BIN)/pyprobound fit examples/demo/fit.toml -o build/demo/run --force
 	$(BIN)/python examples/demo/compare.py build/demo build/demo/run
 	$(BIN)/pyprobound score build/demo/run examples/demo/sites.fa
+	@echo "The report on the fit, for a browser: build/demo/run/report.html"
 
 test: $(READY) ## Run all tests (ARGS="-k dimer" selects)
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(ARGS)
+
+browser: $(READY) ## Test the report in the system's Chromium (installs playwright)
+	$(PIP_INSTALL) -e '.[browser]'
+	$(BIN)/python -m pytest tests/browser $(ARGS)
 
 coverage: $(READY) ## Run all tests and report the lines and branches not reached
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal \

@@ -10,6 +10,7 @@ there.
 
 import ast
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -119,7 +120,17 @@ SECTIONS = (
         "Fitting",
         "pyprobound.optimizer",
         ("optimizer.py", "_progress.py"),
-        ("Optimizer", "ProgressEvent"),
+        ("Optimizer", "ProgressEvent", "EndEvent"),
+    ),
+    (
+        "Independent measurements",
+        "pyprobound.fitting",
+        (
+            "fitting/_fits.py",
+            "fitting/_base.py",
+            "fitting/_agreement.py",
+        ),
+        ("Fit", "LogFit", "OffsetFit", "BaseFit", "Agreement"),
     ),
     (
         "The state of a fit",
@@ -149,6 +160,12 @@ SECTIONS = (
             "uncertainty/_estimate.py",
         ),
         ("Uncertainty", "ErrorBars", "bootstrap", "Bootstrap", "Estimate"),
+    ),
+    (
+        "The verdict on a fit",
+        "pyprobound.diagnosis",
+        ("diagnosis/_diagnose.py", "diagnosis/_findings.py"),
+        ("diagnose", "Diagnosis", "Finding", "Severity"),
     ),
     (
         "The plan of a sequential fit",
@@ -265,6 +282,13 @@ SECTIONS = (
             "plotting/_rates.py",
             "plotting/_contribution.py",
             "plotting/_pooled.py",
+            "plotting/_biases.py",
+            "plotting/_spacing.py",
+            "plotting/_arrangement_map.py",
+            "plotting/_window_pairs.py",
+            "plotting/_heatmaps.py",
+            "plotting/_lines.py",
+            "plotting/_ticks.py",
         ),
         (
             "logo",
@@ -279,10 +303,18 @@ SECTIONS = (
             "contribution",
             "predicted_counts",
             "Counts",
+            "posbias",
+            "spacing",
+            "arrangement_map",
+            "cooperativity",
+            "heatmap_plotter",
+            "line_plotter",
+            "plot_ticks",
             "save",
             "svg",
         ),
     ),
+    ("The page", "pyprobound.page", ("page/__init__.py",), ("write_report",)),
 )
 
 HEADER = """\
@@ -694,6 +726,13 @@ def _exported() -> set[str]:
     return set()
 
 
+def _anchor(name: str, met: Counter[str]) -> str:
+    """Return the anchor of a heading, numbered if there was the same one before."""
+    anchor = name.lower().replace(" ", "-")
+    met[anchor] += 1
+    return anchor if met[anchor] == 1 else f"{anchor}-{met[anchor] - 1}"
+
+
 def make_page() -> str:
     """Return the page.
 
@@ -703,6 +742,7 @@ def make_page() -> str:
     exported = _exported()
     known: dict[str, Class] = {}
     contents, blocks = [], []
+    met: Counter[str] = Counter()
     trees = {title: [_parse(x) for x in files] for title, _, files, _ in SECTIONS}
     found = {
         title: {
@@ -719,7 +759,8 @@ def make_page() -> str:
             if isinstance(node, ast.ClassDef):
                 known[name] = Class(node, known)
     for title, module, _, names in SECTIONS:
-        links = ", ".join(f"[{name}](#{name.lower()})" for name in names)
+        _anchor(title, met)  # headings of sections count
+        links = ", ".join(f"[{name}](#{_anchor(name, met)})" for name in names)
         contents.append(f"- `{module}`: {links}")
         blocks.append(f"## {title}")
         for name in names:

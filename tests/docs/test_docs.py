@@ -92,9 +92,12 @@ def _prose(text: str) -> str:
 def _headings(text: str) -> set[str]:
     """Return the anchors of the headings of a page, as GitHub makes them."""
     titles = re.findall(r"^#+ (.*)$", _prose(text), re.MULTILINE)
-    return {
-        re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles
-    }
+    anchors: list[str] = []
+    for title in titles:
+        anchor = re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-")
+        before = sum(re.fullmatch(rf"{anchor}(-\d+)?", x) is not None for x in anchors)
+        anchors.append(f"{anchor}-{before}" if before else anchor)
+    return set(anchors)
 
 
 def _broken_links(page: Path, text: str) -> list[str]:

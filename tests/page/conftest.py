@@ -47,7 +47,7 @@ modes = ["a", "b"]
 max_spacing = 1
 [optimizer]
 validation_fraction = 0.2
-epochs = 15
+epochs = 6
 [loss]
 lambda_l2 = 1e-3
 """
@@ -140,7 +140,7 @@ def fits(tmp_path_factory: pytest.TempPathFactory) -> Fitted:
     def fitted(text: str) -> Path:
         if text not in made:
             folder = tmp_path_factory.mktemp("fit")
-            (folder / "counts.tsv").write_text(table_text())
+            (folder / "counts.tsv").write_text(table_text(300))
             (folder / "peptides.tsv").write_text(peptides())
             (folder / "fit.toml").write_text(text)
             if "truth/" in text:
@@ -163,3 +163,8 @@ def page_text(run: Path, *tables: Path) -> str:
 
 def page(run: Path, *tables: Path) -> Element:
     return parsed(page_text(run, *tables))
+
+
+def saved(run: Path) -> Element:
+    """The page that a fit has left behind."""
+    return parsed((run / "report.html").read_text(encoding="utf-8"))

@@ -135,7 +135,9 @@ def write_picture(path: Path, pixels: Pixels) -> None:
     """Write a picture, in 256 colours where that makes no difference."""
     path.parent.mkdir(parents=True, exist_ok=True)
     picture = Image.fromarray(np.rint(255 * pixels).astype(np.uint8))
-    smaller = picture.quantize(256, dither=Image.Dither.NONE)
+    smaller = picture.quantize(
+        256, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE
+    )
     if largest_difference(_pixels(smaller), pixels)[0] < ALLOWED / 10:
         picture = smaller
     picture.save(path, optimize=True)

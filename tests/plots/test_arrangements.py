@@ -28,7 +28,7 @@ from tests.plots.models import (
     random_seqs,
 )
 
-OTHER = {"+": "-", "-": "+", "·": "·"}
+OTHER = {"+": "-", "-": "+"}
 
 
 def rows_of(found: Arrangements) -> dict[str, np.ndarray]:
@@ -86,7 +86,7 @@ def score_by_arrangements(dimer: Cooperativity, found: Arrangements) -> Tensor:
             alike.append((strands[::-1], -offset))
         for text, place in list(alike):
             signs = zip(text, (dimer.mode_a, dimer.mode_b), strict=True)
-            blind = ["+-·" if is_blind(mode) else each for each, mode in signs]
+            blind = ["+-" if is_blind(mode) else each for each, mode in signs]
             alike += [("".join(pair), place) for pair in product(*blind)]
         alike += [("".join(OTHER[x] for x in text), mirror - o) for text, o in alike]
         values = {drawn[key] for key in alike if key in drawn}
@@ -138,7 +138,12 @@ def test_a_homodimer_has_each_arrangement_once() -> None:
     assert np.array_equal(np.isnan(same.value), offsets < 0)
     assert not np.isnan(opposite.value).any()
     blind = arrangements_of(dimer_of(4, palindromes=(True,)))
-    assert list(rows_of(blind)) == ["··"]
+    assert list(rows_of(blind)) == ["++"]
+    assert blind.directed == (False, False)
+    assert blind.arrows(0, turned=False) == "··"
+    half = arrangements_of(dimer_of(4, 3, palindromes=(True, False)), swap=True)
+    assert [half.arrows(0, turned=each) for each in (False, True)] == ["+·", "·+"]
+    assert half.in_order(0, turned=True) == (("a", "b"), "++")
 
 
 def test_one_sided_dimers_keep_both_strands() -> None:

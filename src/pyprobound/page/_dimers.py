@@ -9,6 +9,7 @@ from pyprobound.page._numbers import (
     counted,
     estimate_cell,
     factor_cell,
+    plain,
     significant,
 )
 from pyprobound.page._render import anchor
@@ -119,7 +120,7 @@ def _best(name: str, found: Arrangements, ranked: list[tuple[int, int]]) -> Tabl
         rows.append(
             [
                 Cell(_words(found, row, column)),
-                Cell(_apart(found, column), gap),
+                Cell(plain(gap, 0), gap),
                 estimate_cell(value, known, has_errors=found.has_errors),
                 factor_cell(
                     value, 0.0 if is_reference else error, has_errors=found.has_errors
@@ -133,7 +134,7 @@ def _best(name: str, found: Arrangements, ranked: list[tuple[int, int]]) -> Tabl
         f"{shown} of {name}, relative to the reference",
         [
             Column("From left to right", is_number=False),
-            Column("Distance"),
+            Column("Offset" if found.gaps is None else "Letters between"),
             Column("log ω", "natural log"),
             Column("ω", "95% interval" if found.has_errors else ""),
         ],

@@ -20,11 +20,11 @@ from pyprobound.uncertainty import NOT_IDENTIFIED
 
 _KINDS = {
     "initial": "initial library",
-    "bound": "bound, saturation possible",
-    "bound_unsaturated": "bound, far from saturation",
+    "bound": "bound",
+    "bound_unsaturated": "bound, unsaturated",
     "unbound": "unbound",
     "rho_gamma": "bound, with ρ and γ",
-    "exponential": "product of a reaction",
+    "exponential": "reaction product",
 }
 
 
@@ -52,7 +52,8 @@ def _experiment(run: Run, index: int) -> Section:
     blocks: list[Block] = [_rounds(run, index, errors), *agreement(run, index)]
     table = _activities(numbers, errors)
     if table is not None:
-        blocks += [table, *_about_activities(errors)]
+        blocks += [table] if _any_identified(errors) else []
+        blocks += _about_activities(errors)
     ratios = _relative(errors)
     if ratios is not None:
         blocks.append(ratios)
@@ -72,20 +73,27 @@ def _rounds(run: Run, index: int, errors: Numbers | None) -> Table:
     rows = []
     for number, each in enumerate(numbers):
         own = {} if errors is None else errors["rounds"][number]["log_depth"]
-        kind = _KINDS[each["kind"]]
-        reference = each["reference"]
-        kind += "" if reference is None else f", selected from {reference}"
         depth = estimate_cell(
             each["log_depth"], own.get("error"), has_errors=errors is not None
         )
         n_reads = reads.get(each["name"])
         cell = Cell("not sequenced", -1.0) if n_reads is None else count_cell(n_reads)
-        rows.append([Cell(str(each["name"])), Cell(kind), cell, depth])
+        reference = each["reference"]
+        rows.append(
+            [
+                Cell(str(each["name"])),
+                Cell(_KINDS[each["kind"]]),
+                Cell("–" if reference is None else str(reference)),
+                cell,
+                depth,
+            ]
+        )
     return Table(
         f"Rounds of {run.numbers['experiments'][index]['name']}",
         [
             Column("Round", is_number=False),
             Column("Kind", is_number=False),
+            Column("Selected from", is_number=False),
             Column("Reads"),
             Column("Depth", "natural log"),
         ],
@@ -135,21 +143,30 @@ def _activities(numbers: Numbers, errors: Numbers | None) -> Table | None:
     )
 
 
-def _about_activities(errors: Numbers | None) -> list[Prose]:
-    if errors is None:
-        return []
-    unknown = any(
-        own["error"] is None and own["value"] is not None
+def _any_identified(errors: Numbers | None) -> bool:
+    return errors is None or any(
+        own["error"] is not None for own in _all_activities(errors)
+    )
+
+
+def _all_activities(errors: Numbers) -> list[Numbers]:
+    return [
+        own
         for each in errors["rounds"]
         for own in each.get("log_activities", {}).values()
-    )
-    if not unknown:
+    ]
+
+
+def _about_activities(errors: Numbers | None) -> list[Prose]:
+    """Say why activities are not identified, where they are not."""
+    if errors is None or all(x["error"] is not None for x in _all_activities(errors)):
         return []
     text = (
-        "Far from saturation the reads tell the activities of a round only up to a"
-        " common factor: they are not identified one by one, their ratios below are."
+        "Log activities say how much of each binding there is. Where a round is far"
+        " from saturation, its reads tell them up to a common factor: not one by one,"
+        " but relative to each other."
     )
-    return [Prose(text, True)]
+    return [Prose(text, is_note=True)]
 
 
 def _relative(errors: Numbers | None) -> Table | None:

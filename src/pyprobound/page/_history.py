@@ -1,10 +1,9 @@
 """How a fit went: its steps in words, what each gained, why it ended."""
 
+import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import groupby
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from pyprobound.page._content import Cell, Column, Picture, Prose, Section, Table
 from pyprobound.page._numbers import (
@@ -19,12 +18,9 @@ from pyprobound.plotting import svg
 from pyprobound.plotting._convergence import Stretch, convergence
 
 _CALL = re.compile(r"(?P<who>.+?)\.(?P<what>\w+)\((?P<how>.*)\)$", re.DOTALL)
-_STEP = re.compile(r"\tStep (\d+): ")
-_STAGE = "### Binding: "
-_ENDINGS = ("converged", "undone", "stopped", "accepted", "refused")
 
 
-@dataclass(frozen=True)
+@dataclass
 class Fitted:
     """One fit of a step: a greedy step has several.
 
@@ -32,34 +28,46 @@ class Fitted:
         binding: What was being fitted.
         step: The number of the step in its plan.
         call: The calls that opened it.
-        events: Its evaluations.
+        events: Its evaluations; none if it left nothing to fit.
+        ended: Why it ended, in words; empty if the log does not say.
     """
 
     binding: str
     step: int
     call: str
-    events: Sequence[Numbers]
+    events: list[Numbers] = field(default_factory=list)
+    ended: str = ""
 
     @property
     def losses(self) -> list[float]:
         """Loss and penalty of each evaluation."""
         return [x["train_loss"] + x["train_regularization"] for x in self.events]
 
+    @property
+    def best(self) -> float:
+        """The lowest loss; NaN without an evaluation."""
+        finite = [loss for loss in self.losses if math.isfinite(loss)]
+        return min(finite, default=math.nan)
+
+    def goes_on_with(self, event: Numbers) -> bool:
+        """Tell whether an event belongs to this fit, which is the last so far."""
+        place = self.binding, self.step
+        if self.ended or place != (event["binding"], event["step"]):
+            return False
+        is_end = "ended" in event
+        return is_end or not self.events or event["epoch"] > self.events[-1]["epoch"]
+
 
 def fits_of(events: Sequence[Numbers]) -> list[Fitted]:
-    """Return the fits of a log: an epoch that is no later than the last begins one."""
-    numbers: list[int] = []
-    for before, event in zip([None, *events], events, strict=False):
-        is_new = before is None or (
-            (before["binding"], before["step"]) != (event["binding"], event["step"])
-            or event["epoch"] <= before["epoch"]
-        )
-        numbers.append((numbers[-1] if numbers else -1) + is_new)
-    found = []
-    for _, group in groupby(zip(numbers, events, strict=True), lambda x: x[0]):
-        own = [event for _, event in group]
-        first = own[0]
-        found.append(Fitted(first["binding"], first["step"], first["call"], own))
+    """Return the fits of a log, in order."""
+    found: list[Fitted] = []
+    for event in events:
+        if not found or not found[-1].goes_on_with(event):
+            found.append(Fitted(event["binding"], event["step"], event["call"]))
+        if "ended" in event:
+            found[-1].ended = event["ended"]
+        else:
+            found[-1].events.append(event)
     return found
 
 
@@ -70,14 +78,16 @@ def stretches_of(events: Sequence[Numbers]) -> list[Stretch]:
             title_of(each.binding), each.losses, [x["val_loss"] for x in each.events]
         )
         for each in fits_of(events)
+        if each.events
     ]
 
 
 def history(run: Run) -> Section:
     """Return the section on how the fit went."""
     fits = fits_of(run.events)
-    blocks: list[Prose | Picture | Table] = [Prose(_ending(run, fits))]
-    if not fits:
+    evaluated = [each for each in fits if each.events]
+    blocks: list[Prose | Picture | Table] = [Prose(_ending(run, evaluated))]
+    if not evaluated:
         return Section("convergence", "Convergence", blocks)
     blocks.append(
         Picture(
@@ -86,10 +96,10 @@ def history(run: Run) -> Section:
             svg(convergence(stretches_of(run.events))),
             "Negative log likelihood plus penalty, per read, after every pass; a new"
             " band is a new part of the model. A fit that is done ends flat.",
-            _described(fits),
+            _described(evaluated),
         )
     )
-    blocks.append(_steps_table(fits, _log_endings(run.directory.log)))
+    blocks.append(_steps_table(fits))
     return Section("convergence", "Convergence", blocks)
 
 
@@ -114,10 +124,11 @@ def _ending(run: Run, fits: Sequence[Fitted]) -> str:
 def _described(fits: Sequence[Fitted]) -> str:
     losses = [loss for each in fits for loss in each.losses]
     last = fits[-1].losses
+    best = fits[-1].best
     return (
-        f"The loss per read falls from {plain(losses[0], 4)} to {plain(min(last), 4)};"
+        f"The loss per read falls from {plain(losses[0], 4)} to {plain(best, 4)};"
         f" over the {counted(len(last), 'evaluation')} of the last step it changes by"
-        f" {plain(last[0] - min(last), 6)}."
+        f" {plain(last[0] - best, 6)}."
     )
 
 
@@ -132,29 +143,7 @@ def duration(seconds: float) -> str:
     return f"{hours} h {minutes} min"
 
 
-def _steps_table(
-    fits: Sequence[Fitted], endings: Mapping[tuple[str, int], Sequence[str]]
-) -> Table:
-    rows = []
-    used: dict[tuple[str, int], Iterator[str]] = {
-        key: iter(texts) for key, texts in endings.items()
-    }
-    for number, each in enumerate(fits, 1):
-        ending = next(used.get((each.binding, each.step), iter(())), "")
-        finite = [loss for loss in each.losses if loss == loss]  # noqa: PLR0124 NaN
-        best = min(finite, default=float("nan"))
-        gain = each.losses[0] - best
-        rows.append(
-            [
-                Cell(f"{number}", number),
-                Cell(title_of(each.binding)),
-                Cell(words_of(each.call)),
-                count_cell(len(each.events)),
-                Cell(plain(best, 6), best),
-                Cell(_gain(gain), gain),
-                Cell(ending or "–"),
-            ]
-        )
+def _steps_table(fits: Sequence[Fitted]) -> Table:
     columns = [
         Column("Step"),
         Column("Part", is_number=False),
@@ -164,32 +153,28 @@ def _steps_table(
         Column("Gain", "per read"),
         Column("End", is_number=False),
     ]
+    rows = [_step_row(number, each) for number, each in enumerate(fits, 1)]
+    if not any(each.ended for each in fits):  # an older log
+        columns, rows = columns[:-1], [row[:-1] for row in rows]
     return Table("Steps of the fit", columns, rows)
 
 
-def _gain(gain: float) -> str:
-    return significant(gain, 1) if 0 < abs(gain) < 1e-4 else plain(gain, 4)
+def _step_row(number: int, fit: Fitted) -> list[Cell]:
+    gain = fit.losses[0] - fit.best if fit.events else math.nan
+    is_small = 0 < abs(gain) < _SMALL_GAIN
+    shown = significant(gain, 1) if is_small else plain(gain, 4)
+    return [
+        Cell(f"{number}", number),
+        Cell(title_of(fit.binding)),
+        Cell(words_of(fit.call)),
+        count_cell(len(fit.events)),
+        Cell(plain(fit.best, 6), fit.best),
+        Cell(shown, gain),
+        Cell(fit.ended or "–"),
+    ]
 
 
-def _log_endings(path: Path) -> dict[tuple[str, int], list[str]]:
-    """Return why each fit of a step ended, as the fit's own words have it."""
-    found: dict[tuple[str, int], list[str]] = {}
-    binding, step = "", -1
-    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-    for line in lines:
-        match = _STEP.match(line)
-        if line.startswith(_STAGE):
-            binding, step = line.removeprefix(_STAGE), -1
-        elif match is not None:
-            step = int(match[1])
-        elif line.strip().startswith(_ENDINGS):
-            word, _, rest = line.strip().partition(":")
-            own = found.setdefault((binding, step), [])
-            if word in ("undone", "accepted") and own:
-                own[-1] = f"{word}:{rest}" if word == "undone" else own[-1]
-            else:
-                own.append(line.strip().partition("; best loss")[0])
-    return found
+_SMALL_GAIN = 1e-4
 
 
 # --- words -------------------------------------------------------------------------

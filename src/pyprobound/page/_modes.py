@@ -157,8 +157,8 @@ def _ratios(run: Run, psam: PSAM) -> Table:
     has_errors = run.errors is not None
     rows = []
     for position in range(size):
-        cells = [Cell(f"{position + 1}", position)]
-        cells.append(Cell(alphabet.alphabet[best[position]]))
+        letter = alphabet.alphabet[best[position]]
+        cells = [Cell(f"{position + 1} {letter}", position)]
         for letter in range(n_letters):
             value, error = values[position, letter], errors[position, letter]
             cells.append(
@@ -172,8 +172,7 @@ def _ratios(run: Run, psam: PSAM) -> Table:
         f"Relative affinity of {psam.name}: K_D of each single mutant of the strongest"
         f" site, as a multiple of that site's{interval}",
         [
-            Column("Position"),
-            Column("Best letter", is_number=False),
+            Column("Best letter"),
             *(Column(letter) for letter in alphabet.alphabet),
         ],
         rows,

@@ -7,7 +7,7 @@ from pyprobound.page._content import Cell
 from pyprobound.uncertainty import NORMAL_95, NOT_IDENTIFIED
 
 MINUS = "−"
-_MOST_DIGITS = 4
+_MOST_DIGITS = 3
 
 
 def plain(value: float, digits: int = 2) -> str:
@@ -54,7 +54,7 @@ def with_error(value: float, error: float | None) -> str:
 
 def interval(low: float, high: float, digits: int = 3) -> str:
     """Return an interval of positive numbers."""
-    return f"{significant(low, digits)} – {significant(high, digits)}"
+    return f"{significant(low, digits)}–{significant(high, digits)}"
 
 
 def factor_cell(log_value: float, log_error: float, *, has_errors: bool) -> Cell:

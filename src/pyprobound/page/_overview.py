@@ -61,9 +61,11 @@ def facts_of(run: Run) -> Facts:
     losses = run.numbers.get("loss_per_read", {})
     if losses.get("data") is not None:
         data, penalty = (plain(losses[key], 4) for key in ("data", "penalty"))
-        lines = [f"{data} per read, penalty {penalty}"]
+        lines = [f"{data} nats per read, and a penalty of {penalty}"]
         if losses.get("held_out") is not None:
-            lines.append(f"{plain(losses['held_out'], 4)} per read of held-out probes")
+            lines.append(
+                f"{plain(losses['held_out'], 4)} nats per read of held-out probes"
+            )
         entries.append(("Loss", lines))
     if run.uncertainty is not None:
         entries.append(("Parameters", [count(run.uncertainty["parameters"])]))

@@ -109,7 +109,7 @@ class Run:
 
     @cached_property
     def events(self) -> list[Numbers]:
-        """The evaluations of the fit, in order."""
+        """The evaluations of the fit, and why each part ended, in order."""
         path = self.directory.events
         if not path.exists():
             return []
@@ -218,6 +218,6 @@ def _numbers_of(line: str) -> Numbers:
     """Return an event of the log; a number that was not finite is NaN."""
     event: dict[str, Any] = json.loads(line)
     for key in ("train_loss", "train_regularization"):
-        if event[key] is None:
+        if event.get(key, 0.0) is None:
             event[key] = math.nan
     return event

@@ -33,7 +33,7 @@ class ArrangementTable:
 
     Attributes:
         orders: Of each row the names of the motifs from left to right, and their
-            strands.
+            strands, "·" for a palindrome.
         value: Rows × letters between the motifs (or offsets, if a footprint is
             unbounded); −∞ where the two cannot be, NaN where there is no such
             arrangement.
@@ -105,7 +105,8 @@ def arrangement_table(found: Arrangements) -> ArrangementTable:
             here = np.array(found.turned) == turned
             if not np.isfinite(row.value[here]).any():
                 continue
-            orders.append(found.in_order(number, turned=turned))
+            names, _ = found.in_order(number, turned=turned)
+            orders.append((names, found.arrows(number, turned=turned)))
             for numbers, lines in ((row.value, values), (row.error, errors)):
                 line = pd.Series(numbers[here], places[here])
                 lines.append(line.reindex(columns).to_numpy())

@@ -35,8 +35,8 @@ class Row:
     """The arrangements with one pair of strands.
 
     Attributes:
-        strands: Those of the first and of the second mode: "+", "-", or "·" of a motif
-            that is a palindrome.
+        strands: Those of the first and of the second mode, "+" or "-": of a motif that
+            is a palindrome, the strand whose entry is shown.
         value: (offsets,) log ω; −∞ where the two cannot be, NaN where the arrangement
             stands elsewhere, in this row or another.
         error: (offsets,) its standard error; NaN where it is not identified.
@@ -59,6 +59,7 @@ class Arrangements:
             overlap; None where a footprint is unbounded.
         turned: At which offsets the second one lies to the left of the first.
         rows: The pairs of strands.
+        directed: Whether each of the two has a direction: palindromes have none.
         reference: Row and column of the arrangement whose log ω is 0; None if the two
             cannot bind in any.
         has_errors: Whether errors are known.
@@ -69,6 +70,7 @@ class Arrangements:
     gaps: list[int] | None
     turned: list[bool]
     rows: list[Row]
+    directed: tuple[bool, bool]
     reference: tuple[int, int] | None
     has_errors: bool
 
@@ -93,6 +95,17 @@ class Arrangements:
         """
         (first, second), strands = self.names, self.rows[row].strands
         return ((second, first), strands[::-1]) if turned else (self.names, strands)
+
+    def arrows(self, row: int, *, turned: bool) -> str:
+        """Return the strands from left to right, "·" for a motif without a direction.
+
+        Args:
+            row: The pair of strands.
+            turned: Whether the second one lies to the left.
+        """
+        pairs = zip(self.rows[row].strands, self.directed, strict=True)
+        arrows = "".join(strand if has else NO_DIRECTION for strand, has in pairs)
+        return arrows[::-1] if turned else arrows
 
 
 def arrangements_of(
@@ -122,13 +135,13 @@ def arrangements_of(
     value, error, reference = _relative(dimer, raw, group, errors)
     n_a, n_b = windows_of(dimer)
     offsets = list(range(1 - n_a, n_b))
-    names, blind = names_of(dimer), [_is_palindrome(mode) for mode in _modes(dimer)]
+    names, directed = names_of(dimer), _are_directed(dimer)
     if swap:
         value, error, group = (
             each.transpose(0, 1).flip(2) for each in (value, error, group)
         )
         offsets = [-offset for offset in reversed(offsets)]
-        names, blind = names[::-1], blind[::-1]
+        names, directed = names[::-1], directed[::-1]
     shown = _representatives(group, offsets)
     pairs = [(int(s), int(t)) for s, t in shown.any(2).nonzero()]
     value, groups = value.masked_fill(~shown, torch.nan), group.masked_fill(~shown, -1)
@@ -139,9 +152,14 @@ def arrangements_of(
         gaps=gaps,
         turned=turned,
         rows=[
-            Row(_strands(pair, blind), value[pair].numpy(), error[pair].numpy())
+            Row(
+                _STRANDS[pair[0]] + _STRANDS[pair[1]],
+                value[pair].numpy(),
+                error[pair].numpy(),
+            )
             for pair in pairs
         ],
+        directed=directed,
         reference=_found(reference, [groups[pair] for pair in pairs]),
         has_errors=errors is not None,
     )
@@ -264,6 +282,11 @@ def _is_homodimer(dimer: Spacing | Cooperativity) -> bool:
     return dimer.mode_a is dimer.mode_b
 
 
+def _are_directed(dimer: Spacing | Cooperativity) -> tuple[bool, bool]:
+    first, second = _modes(dimer)
+    return not _is_palindrome(first), not _is_palindrome(second)
+
+
 def _is_palindrome(mode: Mode | ModeKey) -> bool:
     """Tell whether a mode scores both strands of a window alike."""
     spec: LayerSpec
@@ -312,11 +335,6 @@ def _layout(
         left_of = (b.start + b.stop) - (a.start + a.stop)  # twice that of the middles
         turned.append(left_of > 0 if swap else left_of < 0)
     return gaps, turned
-
-
-def _strands(pair: tuple[int, int], blind: Sequence[bool]) -> str:
-    signs = zip(pair, blind, strict=True)
-    return "".join(NO_DIRECTION if b else _STRANDS[strand] for strand, b in signs)
 
 
 def _found(group: int | None, rows: Sequence[Tensor]) -> tuple[int, int] | None:

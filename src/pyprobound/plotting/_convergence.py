@@ -49,6 +49,7 @@ def convergence(stretches: Sequence[Stretch]) -> Figure:
         axes.set_xlim(0.5, len(losses) + 0.5)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         _limit(axes, [*losses, *(x for x in held_out if x is not None)])
+        _mark_what_is_above(axes, losses)
     return figure
 
 
@@ -89,6 +90,22 @@ def _bands(axes: Axes, stretches: Sequence[Stretch]) -> None:
             annotation_clip=False,
         )
         start = end
+
+
+def _mark_what_is_above(axes: Axes, losses: Sequence[float]) -> None:
+    """Mark the evaluations that are out of sight with triangles at the top."""
+    top = axes.get_ylim()[1]
+    above = [i for i, loss in enumerate(losses, 1) if loss > top]
+    axes.plot(
+        above,
+        [1.0] * len(above),
+        "^",
+        transform=axes.get_xaxis_transform(),
+        color=SERIES[0],
+        markersize=4,
+        clip_on=False,
+        label="_above",
+    )
 
 
 def _limit(axes: Axes, values: Sequence[float]) -> None:

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from pyprobound.cooperativity import Cooperativity, Spacing
 from pyprobound.errors import PyProBoundError
 from pyprobound.plotting._arrangements import (
-    NO_DIRECTION,
     Arrangements,
     Row,
     arrangements_of,
@@ -240,14 +239,17 @@ def _draw_strip(
             places = np.array(found.offsets)[possible & (turned == side)]
             if len(places):
                 middle = (float(places.min()) + float(places.max())) / 2
-                names, strands = found.in_order(number, turned=side)
-                draw_pair(strip, (middle, number), names, strands, colour)
+                names, _ = found.in_order(number, turned=side)
+                arrows = found.arrows(number, turned=side)
+                draw_pair(strip, (middle, number), names, arrows, colour)
 
 
 def _explained(found: Arrangements, colours: Sequence[str]) -> list[Line2D | Patch]:
     """Return what the legend explains."""
     handles: list[Line2D | Patch] = [
-        Line2D([], [], color=colour, marker=marker, markersize=4, label=_words(row))
+        Line2D(
+            [], [], color=colour, marker=marker, markersize=4, label=_words(found, row)
+        )
         for row, colour, marker in zip(found.rows, colours, MARKERS, strict=False)
     ]
     if found.reference is not None:
@@ -262,9 +264,9 @@ def _explained(found: Arrangements, colours: Sequence[str]) -> list[Line2D | Pat
     return handles
 
 
-def _words(row: Row) -> str:
+def _words(found: Arrangements, row: Row) -> str:
     """Return what the strands of the two are, as the summary of a fit writes them."""
-    if NO_DIRECTION in row.strands:
+    if len(found.rows) == 1 and not all(found.directed):
         return "either orientation"
     kind = "same strand" if row.strands[0] == row.strands[1] else "opposite strands"
     return f"{kind} ({signed(row.strands)})"
