@@ -30,6 +30,7 @@ SCRIPTS: dict[str, list[str]] = {
     "scoring": ["--threads", "1"],
     "table_load": [],
     "bcd_fit": [],
+    "logos": [],
 }
 FITS = {
     "Bcd": ["--bcd", "--seeds", "0", "1", "2", "3", "4", "--lbfgs"],

@@ -123,6 +123,16 @@ SECTIONS = (
         ("Optimizer", "ProgressEvent"),
     ),
     (
+        "Independent measurements",
+        "pyprobound.fitting",
+        (
+            "fitting/_fits.py",
+            "fitting/_base.py",
+            "fitting/_agreement.py",
+        ),
+        ("Fit", "LogFit", "OffsetFit", "BaseFit", "Agreement"),
+    ),
+    (
         "The state of a fit",
         "pyprobound.fit_state",
         ("fit_state.py",),
@@ -150,6 +160,12 @@ SECTIONS = (
             "uncertainty/_estimate.py",
         ),
         ("Uncertainty", "ErrorBars", "bootstrap", "Bootstrap", "Estimate"),
+    ),
+    (
+        "The verdict on a fit",
+        "pyprobound.diagnosis",
+        ("diagnosis/_diagnose.py", "diagnosis/_findings.py"),
+        ("diagnose", "Diagnosis", "Finding", "Severity"),
     ),
     (
         "The plan of a sequential fit",
@@ -259,6 +275,9 @@ SECTIONS = (
         "Pictures",
         "pyprobound.plotting",
         (
+            "plotting/_logos.py",
+            "plotting/_pairs.py",
+            "plotting/_saved.py",
             "plotting/_enrichment.py",
             "plotting/_rates.py",
             "plotting/_contribution.py",
@@ -272,6 +291,10 @@ SECTIONS = (
             "plotting/_ticks.py",
         ),
         (
+            "logo",
+            "logomaker_plotter",
+            "Logo",
+            "pairwise_plotter",
             "probe_enrichment",
             "kmer_enrichment",
             "enrichment_plotter",
@@ -287,6 +310,8 @@ SECTIONS = (
             "heatmap_plotter",
             "line_plotter",
             "plot_ticks",
+            "save",
+            "svg",
         ),
     ),
 )

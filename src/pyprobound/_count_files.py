@@ -6,7 +6,6 @@ time.
 """
 
 import gzip
-import math
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -246,6 +245,24 @@ def count_matrix(dataframe: pd.DataFrame, first: int = 0) -> NDArray[np.float64]
         InputError: The frame is empty, or a value is missing, infinite, negative or
             no number; the message names its row.
     """
+    counts = number_matrix(dataframe, first)
+    if (counts < 0).any():
+        row, column = np.argwhere(counts < 0)[0].tolist()
+        raise InputError(bad_count(dataframe, row, column, "negative", first))
+    return counts
+
+
+def number_matrix(dataframe: pd.DataFrame, first: int = 0) -> NDArray[np.float64]:
+    """Return the counts, or measurements, of a frame in float64.
+
+    Args:
+        dataframe: Numbers, probes in rows.
+        first: The number of its first row, for messages.
+
+    Raises:
+        InputError: The frame is empty, or a value is missing, infinite or no number;
+            the message names its row.
+    """
     if dataframe.shape[0] == 0:
         msg = "the table has no rows; at least one probe is needed"
         raise InputError(msg)
@@ -260,10 +277,10 @@ def count_matrix(dataframe: pd.DataFrame, first: int = 0) -> NDArray[np.float64]
                 rule = "not a number"
                 raise InputError(bad_count(dataframe, row, column, rule, first))
     counts = dataframe.to_numpy(dtype=np.float64, na_value=np.nan)
-    valid = (counts >= 0) & (counts < math.inf)
+    valid = np.isfinite(counts)
     if not valid.all():
         row, column = np.argwhere(~valid)[0].tolist()
-        rule = "negative" if counts[row, column] < 0 else "not a finite number"
+        rule = "not a finite number"
         raise InputError(bad_count(dataframe, row, column, rule, first))
     return counts
 

@@ -32,11 +32,14 @@ class Distinct:
         inverse: Which of them each probe of the batch is, (probe,) int64; None where
             no probe repeats.
         target: Their counts, summed over the repeats, shape (distinct, round).
+        lowest: The lowest of the batch's counts before they are summed: a table of
+            measurements may have negative ones.
     """
 
     seqs: Tensor
     inverse: Tensor | None
     target: Tensor
+    lowest: float
 
     @cached_property
     def total(self) -> Tensor:
@@ -47,15 +50,16 @@ class Distinct:
     def of(cls, seqs: Tensor, target: Tensor) -> "Distinct":
         """Find the distinct rows of `seqs`, and sum `target` over their repeats."""
         found = repeats_of(seqs)
+        lowest = float(target.min()) if target.numel() else 0.0
         if found is None:
-            return cls(seqs, None, target)
+            return cls(seqs, None, target, lowest)
         first, inverse = found
         sums = target.new_empty((len(first), *target.shape[1:]))
         numbers = inverse.to(target.device)
         for sums_of_one, counts in zip(sums.unbind(1), target.unbind(1), strict=True):
             exact = torch.zeros(len(first), dtype=torch.float64, device=target.device)
             sums_of_one.copy_(exact.index_add_(0, numbers, counts.double()))
-        return cls(seqs[first], inverse, sums)
+        return cls(seqs[first], inverse, sums, lowest)
 
 
 def repeats_of(seqs: Tensor) -> tuple[Tensor, Tensor] | None:

@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pyprobound._count_files import count_matrix, read_pieces
+from pyprobound._count_files import number_matrix, read_pieces
 from pyprobound._distinct import Distinct
 from pyprobound._texts import NotTextError, Texts
 from pyprobound.alphabets import PADDING, Alphabet, shorten
@@ -98,10 +98,10 @@ def encode_frame(
         first: The number of the first row, for messages.
 
     Raises:
-        InputError: A count or a probe is none; the message names its row.
+        InputError: A number or a probe is none; the message names its row.
         PyProBoundError: A text to replace is empty.
     """
-    target = count_matrix(dataframe, first).astype(np.float32)
+    target = number_matrix(dataframe, first).astype(np.float32)
     try:
         texts = Texts.of(dataframe.index)
     except NotTextError as error:

@@ -16,7 +16,8 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     """Yield a file that takes the place of `path` once it is complete.
 
     The bytes go to a temporary name in the same folder, reach the disk (fsync), and
-    are then renamed; where anything fails, `path` stays as it was.
+    are then renamed; where anything fails, `path` stays as it was. A device such as
+    /dev/null, or a pipe, is written to: it must not become a file.
 
     Raises:
         PyProBoundError: The folder is missing or cannot be written.
@@ -25,6 +26,10 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
     _UNFINISHED.add(temporary)
     try:
+        if _is_special(target):
+            with target.open("wb") as device:
+                yield device
+            return
         # "x": a file of that name, however unlikely, is somebody else's
         with temporary.open("xb") as file:
             yield file
@@ -36,6 +41,11 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
         raise PyProBoundError(msg) from error
     finally:
         _remove(temporary)
+
+
+def _is_special(path: Path) -> bool:
+    """Tell whether a path is a device, a pipe or a socket."""
+    return path.exists() and not (path.is_file() or path.is_dir())
 
 
 # A signal may find the program between two lines of `replacing`, where no `finally`

@@ -322,9 +322,9 @@ class MultiExperimentLoss(BaseLoss[CountBatch]):
 
         Raises:
             ValueError: The table has another number of columns than the experiment
-                has observed rounds.
+                has observed rounds, or a count is negative.
         """
-        distinct = batch.distinct
+        distinct = batch.distinct_counts
         total = _summed_cost(transform, distinct.seqs, distinct.target, self.max_split)
         if self.full_loss:
             total = total - _poisson_constant(batch.target).to(total.device)

@@ -10,8 +10,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
+from torch import Tensor
+
+from pyprobound._numerics import NEG_INF
 from pyprobound.aggregate import Contribution
 from pyprobound.base import Call, Component
+from pyprobound.cooperativity import Cooperativity
 from pyprobound.loss import BaseLoss, T
 from pyprobound.mode import Mode
 from pyprobound.table import Table
@@ -188,3 +193,25 @@ def check_lengths(model: BaseLoss[T], tables: Sequence[Table[T]]) -> None:
                 f" {expected}, but its table has {found}"
             )
             raise RuntimeError(msg)
+
+
+def reach_of(dimer: Cooperativity) -> int | None:
+    """Return the most letters between the two modes that any probe had room for.
+
+    What is farther apart was never seen, so nothing is known of it.
+    """
+    size_a = dimer.spacing.footprints[0]
+    return None if size_a is None else dimer.mode_b.n_windows - 1 - size_a
+
+
+def mean_taken_off(dimer: Cooperativity) -> Tensor:
+    """Return what `normalize` subtracts for the probes that a dimer was trained on."""
+    spacing, n_a, n_b = dimer.spacing, dimer.mode_a.n_windows, dimer.mode_b.n_windows
+    nothing = torch.zeros_like(dimer.log_hill)
+    if not spacing.normalize:
+        return nothing
+    read = spacing.get_log_spacing(n_a, n_b)[:, 0]  # the rows as they are stored
+    first = spacing.log_spacing.shape[1] // 2 - (n_a - 1)
+    stored = spacing.log_spacing[:, first : first + n_a + n_b - 1]
+    allowed = read > NEG_INF
+    return (stored - read)[allowed].mean() if bool(allowed.any()) else nothing

@@ -132,6 +132,24 @@ class CountBatch(Batch):
         self._distinct = state, found
         return found
 
+    @property
+    def distinct_counts(self) -> Distinct:
+        """The distinct probes, where targets must be counts.
+
+        Raises:
+            InputError: A target is negative, as a measurement may be.
+        """
+        found = self.distinct
+        if found.lowest < 0:
+            row, column = (torch.atleast_2d(self.target) < 0).nonzero()[0].tolist()
+            value = float(torch.atleast_2d(self.target)[row, column])
+            msg = (
+                f"row {row} (from 0): count {value:g} in column {column} is negative;"
+                " measurements are compared by pyprobound.fitting, not counted"
+            )
+            raise InputError(msg)
+        return found
+
     def __getstate__(self) -> dict[str, Any]:
         """Return the state to pickle, without what can be found again."""
         return self.__dict__ | {"_distinct": None}
@@ -618,7 +636,9 @@ class CountTable(Table[CountBatch], CountBatch):
         Args:
             dataframe: Counts (any non-negative numbers) with a probe sequence as the
                 index of every row; not kept. Spaces at the end of a probe are padding.
-                Or what `encoded_counts` has read, with the same replacements made.
+                Measurements for `pyprobound.fitting` may be negative; likelihoods of
+                counts refuse them. Or what `encoded_counts` has read, with the same
+                replacements made.
             alphabet: What the probes and flanks are written in.
             transliterate: Text → replacement, made one after the other in every probe
                 (``{"CG": "MK"}`` for a methylated library).
@@ -638,9 +658,9 @@ class CountTable(Table[CountBatch], CountBatch):
                 out for, that of its own longest if not given.
 
         Raises:
-            InputError: (a ValueError) The frame is empty, a count is missing,
-                negative or no number, or a probe has an unknown letter or is outside
-                the given lengths; the message names the row.
+            InputError: (a ValueError) The frame is empty, a count is missing or no
+                number, or a probe has an unknown letter or is outside the given
+                lengths; the message names the row.
             PyProBoundError: (a ValueError) A flank or a flank length is not allowed.
         """
         self.transliterate = dict(transliterate or {})

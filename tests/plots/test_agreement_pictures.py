@@ -1,7 +1,6 @@
 """What pictures of agreement look like."""
 
 import math
-from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
@@ -90,8 +89,16 @@ def shares() -> Figure:
     return contribution(experiment.rounds[1], batch, kernel=20)
 
 
-@pytest.mark.parametrize(
-    "picture", [pools_of_probes, single_probes, kmers, constants, rates, shares]
-)
-def test_picture_looks_as_it_did(picture: Callable[[], Figure]) -> None:
-    assert_looks_like(picture(), f"agreement_{picture.__name__}")
+PICTURES = {
+    "agreement_pools_of_probes": pools_of_probes,
+    "agreement_single_probes": single_probes,
+    "agreement_kmers": kmers,
+    "agreement_constants": constants,
+    "agreement_rates": rates,
+    "agreement_shares": shares,
+}
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_picture_looks_as_it_did(name: str) -> None:
+    assert_looks_like(PICTURES[name](), name)

@@ -183,7 +183,8 @@ def test_renewing_replaces_what_differs_and_nothing_else(
 
 
 def test_references_are_small_and_belong_to_a_test() -> None:
-    tests = "".join(path.read_text() for path in Path(__file__).parent.glob("*.py"))
+    folder = Path(__file__).parents[1]
+    tests = "".join(path.read_text() for path in folder.rglob("*.py"))
     for path in images.REFERENCES.glob("*.png"):
         assert path.stat().st_size < 25_000, f"{path}: draw a smaller figure"
         # the name may be made of two: f"agreement_{what}"

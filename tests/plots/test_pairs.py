@@ -6,12 +6,13 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.collections import PolyCollection
 from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
 from pyprobound import plotting
 from pyprobound.alphabets import Protein
 from pyprobound.errors import PyProBoundError
-from pyprobound.plotting._style import FAINT, new_figure
+from pyprobound.plotting._style import FAINT, new_figure, settings
 from tests.plots.images import assert_looks_like
 from tests.plots.psams import Independent, random_psam
 
@@ -162,7 +163,11 @@ def test_letters_without_complement_have_no_reverse() -> None:
         plotting.pairwise_plotter(axes(), random_psam(3, Protein(), pairs=1), True)
 
 
-def test_logo_with_a_map_looks_right() -> None:
+def test_map_looks_right() -> None:
     psam = random_psam(4, pairs=1)
-    figure = plotting.logo(psam, 1.2, 3, errors=Independent(psam, 0.07, unknown=0.05))
-    assert_looks_like(figure, "logo_pairs")
+    with settings():
+        ax = axes(3, 1.5)
+    errors = Independent(psam, 0.07, unknown=0.05)
+    plotting.pairwise_plotter(ax, psam, errors=errors)
+    assert isinstance(ax.figure, Figure)
+    assert_looks_like(ax.figure, "logo_pairs")

@@ -85,6 +85,20 @@ def test_text_is_written_as_it_is(tmp_path: Path) -> None:
     assert (tmp_path / "out.txt").read_bytes() == text.encode()
 
 
+def test_a_pipe_or_device_is_written_to_and_never_replaced(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        with replacing(pipe) as file:
+            file.write(b"through")
+        assert os.read(reader, 100) == b"through"
+    finally:
+        os.close(reader)
+    assert pipe.is_fifo()
+    assert names(tmp_path) == ["pipe"]
+
+
 def test_what_no_handler_covered_is_removed_at_the_end(tmp_path: Path) -> None:
     # as a signal does between two lines of the program: nobody closes the context
     script = """

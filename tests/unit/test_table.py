@@ -314,7 +314,6 @@ def test_any_kind_of_string_index_is_taken(dtype: object) -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ([1, -2, 3], r"row 1 \(from 0\), 'C': count -2 in column 0 is negative"),
         ([1.0, 2.0, float("nan")], r"row 2 .* 'G': count nan in column 0 is not a fin"),
         ([1.0, float("inf"), 1.0], "row 1 .* count inf in column 0 is not a finite"),
         ([1, "many", 3], "row 1 .* count 'many' in column 0 is not a number"),
@@ -327,6 +326,21 @@ def test_what_is_no_count_is_refused_with_its_row(
 ) -> None:
     with pytest.raises(InputError, match=message):
         CountTable(pd.DataFrame({0: values}, index=list("ACG")), DNA())
+
+
+def test_measurements_may_be_negative_but_no_likelihood_counts_them() -> None:
+    table = CountTable(pd.DataFrame({0: [2.0, -0.5], 1: [1, 1]}, list("AC")), DNA())
+    assert table.target.tolist() == [[2.0, 1.0], [-0.5, 1.0]]
+    assert table.distinct.lowest == -0.5
+    with pytest.raises(InputError, match=r"row 1 \(from 0\): count -0.5 in column 0"):
+        _ = table.distinct_counts
+
+
+def test_negative_count_is_not_hidden_by_a_repeat_of_its_probe() -> None:
+    table = CountTable(pd.DataFrame({0: [2, -1]}, list("AA")), DNA())
+    assert table.distinct.target.tolist() == [[1.0]]
+    with pytest.raises(InputError, match=r"row 1 \(from 0\): count -1"):
+        _ = table.distinct_counts
 
 
 def test_missing_counts_of_nullable_columns_are_refused() -> None:

@@ -11,7 +11,9 @@ from pyprobound.layers import PSAM
 from pyprobound.motifs import Motif, read_motifs
 from pyprobound.scoring._sources import place_of
 
-_ALPHABETS = {"".join(each.alphabet): each for each in (DNA(), RNA(), Protein())}
+_ALPHABETS: dict[str, Alphabet] = {
+    "".join(each.alphabet): each for each in (DNA(), RNA(), Protein())
+}
 
 
 def psams_of_file(path: Path, names: Sequence[str]) -> dict[str, PSAM]:

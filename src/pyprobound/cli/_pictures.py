@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeVar, cast
+from typing import Any, Literal, TypeVar, cast
 
 import torch
 from matplotlib.figure import Figure
@@ -118,7 +118,7 @@ def logos(
         msg = f"{path}: holds {len(psams)} motifs; choose some with --mode NAME"
         raise PyProBoundError(msg)
     given = {"width": size[0], "logo_height": size[1]}
-    wishes = {key: value for key, value in given.items() if value is not None}
+    wishes: Any = {key: value for key, value in given.items() if value is not None}
     for name, psam in psams.items():
         figure = plotting.logo(psam, reverse=reverse, errors=bars, **wishes)
         yield (name,), figure

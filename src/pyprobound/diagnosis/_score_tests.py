@@ -119,14 +119,16 @@ class ScoreTests:
                 have, what makes all of them side by side, and bytes for a probe.
         """
         selection = table.selection
-        live = list(range(len(selection.bindings)))
         scores = table.scores()
-        own = [
-            None if each is None else each.at(scores[i])
-            for i, each in enumerate(table.derivatives)
-        ]
+        made: list[list[tuple[Tensor, Maker]]] = [[] for _ in selection.bindings]
+        for index, each in enumerate(table.derivatives):
+            if each is not None:
+                made[index].append((each.columns, each.at(scores[index])))
+        for index, keys, make, _ in makers:
+            made[index].append((self.columns(keys), make))
+        live = list(range(len(made)))
         cost = sum(each.bytes_per_probe() for each in table.derivatives if each)
-        cost += sum(each[3] for each in makers)
+        cost += sum(bytes_per_probe for *_, bytes_per_probe in makers)
         information = selection.information(scores, table.counts, live)
         for rows in _groups(len(table.seqs), cost):
             before = self.sums.gradient[: self.n_parameters].clone()
@@ -138,22 +140,10 @@ class ScoreTests:
             columns = selection.columns
             self.sums.add_gradient(columns, found.gradient)
             self.sums.add_block(columns, columns, found.information)
-            blocks = []
-            for index, derivatives in enumerate(table.derivatives):
-                parts = [
-                    (self.columns(keys), make(rows))
-                    for binding, keys, make, _ in makers
-                    if binding == index
-                ]
-                if derivatives is not None:
-                    made = own[index]
-                    assert made is not None
-                    parts.insert(0, (derivatives.columns, made(rows)))
-                if not parts:
-                    nothing = torch.zeros(0, dtype=torch.int64)
-                    size = found.slopes.shape[1], 0
-                    parts = [(nothing, found.slopes.new_zeros(size))]
-                blocks.append(_side_by_side(parts))
+            blocks = [
+                _side_by_side(found.slopes.shape[1], [(c, m(rows)) for c, m in each])
+                for each in made
+            ]
             add_scores(self.sums, columns, found, blocks)
             self.gradients.append(self.sums.gradient[: self.n_parameters] - before)
         self.n_reads += table.n_reads
@@ -228,9 +218,12 @@ def _groups(n_probes: int, cost: int) -> list[slice]:
     ]
 
 
-def _side_by_side(parts: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
-    columns, values = zip(*parts, strict=True)
-    return torch.cat(columns), torch.cat([each.double() for each in values], 1)
+def _side_by_side(
+    n_probes: int, parts: Sequence[tuple[Tensor, Tensor]]
+) -> tuple[Tensor, Tensor]:
+    columns = [torch.zeros(0, dtype=torch.int64), *(own for own, _ in parts)]
+    nothing = torch.zeros(n_probes, 0, dtype=torch.float64)
+    return torch.cat(columns), torch.cat([nothing, *(each for _, each in parts)], 1)
 
 
 def _inverse(information: Tensor, more: Tensor | None = None) -> Tensor:

@@ -166,7 +166,8 @@ def _flanks(
         " bind otherwise than the given flank letters say:"
         f" {share:.1%} of what is explained is missed there.",
         f"Check the letters of the flanks of {sample.name}: swapped, reversed, of"
-        " another library, or off by a letter from the probe.",
+        " another library, or off by a letter from the probe. If they are right, let"
+        " the mode have a position_bias.",
         where,
         share,
         weight=share,

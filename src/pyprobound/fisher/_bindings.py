@@ -456,7 +456,7 @@ def columns_of(
     Returns:
         Column and derivative, shaped as `values`, of each entry.
     """
-    if not values.requires_grad:
+    if not (values.requires_grad and places):
         return []
     with torch.enable_grad():
         u = torch.zeros_like(values, requires_grad=True)

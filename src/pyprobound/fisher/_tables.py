@@ -72,7 +72,7 @@ class Table(abc.ABC):
     ) -> None:
         """Prepare for what is trained now."""
         self.experiment, self.free = experiment, free
-        distinct = batch.distinct
+        distinct = batch.distinct_counts
         self.seqs, self.counts = distinct.seqs, distinct.target
         self.n_reads = float(distinct.total)
         self.constant = _constant_of(batch.target) if full else 0.0

@@ -39,7 +39,7 @@ _SIDE = 0.04  # of a position, free on either side of its letters
 _WIDEST = 1.0  # inches of a character: the letters of short motifs keep their shape
 _LEAST_HEIGHT = 0.005  # inches: half a dot of a screen; what is lower is not drawn
 _LEAST_SHAPE = 0.015  # inches: a letter so low cannot be read and is a box
-_PALE = 0.3  # opacity of letters that the data do not identify
+_FAINT = 0.4  # opacity of letters that the data do not identify
 _TICK_WIDTH = 0.22  # inches that the number of a position takes
 _BELOW = 0.55  # inches below the letters, with a label of one line
 _NUMBERS = 0.4  # of them without the label
@@ -175,7 +175,7 @@ def logomaker_plotter(
         fix_gauge: Whether the letters get the single-letter content of pairs.
         channel: Which forward channel.
         errors: Where standard errors come from, for bars of 95% intervals. Letters
-            that the data do not identify are pale and have none.
+            that the data do not identify are faint and have none.
         color_scheme: A colour for all letters, or colours by letter; by default those
             of the alphabet.
         flip_below: Whether letters below zero hang upside down.
@@ -292,10 +292,10 @@ def _draw_letters(
     styles = letter_styles(letters_of(psam), psam.alphabet, look.color_scheme)
     boxes = _boxes(drawn, look, half)
     has_shape = drawn["shape"].to_numpy()
-    is_pale = drawn["error"].isna() & has_errors
+    is_faint = drawn["error"].isna() & has_errors
     patches = []
-    kinds: dict[Any, Any] = drawn.groupby(["letter", is_pale], sort=False).indices
-    for (letter, pale), rows in kinds.items():
+    kinds: dict[Any, Any] = drawn.groupby(["letter", is_faint], sort=False).indices
+    for (letter, faint), rows in kinds.items():
         style = styles[letter]
         readable = has_shape[rows]
         path = Path.make_compound_path(
@@ -305,7 +305,7 @@ def _draw_letters(
         properties = {
             "facecolor": style.colour,
             "linewidth": 0,
-            "alpha": _PALE if pale else None,
+            "alpha": _FAINT if faint else None,
             "label": letter,
         }
         patch = PathPatch(path, **(properties | dict(look.properties)))
@@ -348,7 +348,7 @@ def _axis_label(energies: Energies, width: float, *, reverse: bool) -> str:
     if energies.error is not None:
         said.append("bars: 95% intervals")
         if np.isnan(energies.error).any():
-            said.append("pale: not identified")
+            said.append("faint: not identified")
     text = "Position in the motif"
     return wrapped(f"{text} ({'; '.join(said)})" if said else text, width)
 

@@ -14,6 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.collections import PolyCollection
 from matplotlib.colors import ListedColormap
 from matplotlib.image import AxesImage
+from matplotlib.ticker import MaxNLocator
 
 from pyprobound.errors import PyProBoundError
 from pyprobound.layers import PSAM
@@ -43,6 +44,7 @@ _DOT = "#24292f"  # on colours that are light here, on pages of either theme
 _TALLEST = 6.0  # inches: maps of many distances have flat cells
 
 LEFT = 0.75  # inches beside the axes of a figure
+_BAR_WIDTH = 2.0  # inches, the least
 _BAR = 0.75  # inches for the scale of colours
 
 
@@ -219,7 +221,14 @@ def add_map(
     """
     grid = _Grid.within(psam, *size)
     image = _draw(ax, psam, energies, channel, grid, reverse, {})
-    bar = ax.figure.colorbar(image, ax=ax, location="bottom", shrink=0.4, aspect=30)
+    bar = ax.figure.colorbar(
+        image,
+        ax=ax,
+        location="bottom",
+        shrink=min(1, max(0.4, _BAR_WIDTH / size[0])),
+        aspect=25,
+        ticks=MaxNLocator(5),
+    )
     bar.set_label(f"{ENERGY} of the pair")
 
 

@@ -23,7 +23,8 @@ from pyprobound.probound._scoring import scoring_model
 from pyprobound.probound._transforms import consensus
 from pyprobound.run_directory import open_run
 from pyprobound.scoring._model import Constant, Dimer, Motif, SiteModel, State
-from pyprobound.scoring._trained import Scorer, make_scorer, reach_of
+from pyprobound.scoring._trained import Scorer, make_scorer
+from pyprobound.structure import reach_of
 
 _SETTINGS = "modelSettings"
 

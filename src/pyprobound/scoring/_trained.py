@@ -34,6 +34,7 @@ from pyprobound.layers import PSAM, Conv0d, Conv1d
 from pyprobound.mode import Mode
 from pyprobound.rounds import BaseRound, Round
 from pyprobound.scoring._records import Part, Record, error_of, refuse_unknown
+from pyprobound.structure import mean_taken_off, reach_of
 from pyprobound.uncertainty import (
     Aliases,
     Rows,
@@ -364,34 +365,12 @@ class Scorer:
         return dimer
 
 
-def reach_of(dimer: Cooperativity) -> int | None:
-    """Return the most letters between the two modes that any probe had room for.
-
-    What is farther apart was never seen, so nothing is known of it.
-    """
-    size_a = dimer.spacing.footprints[0]
-    return None if size_a is None else dimer.mode_b.n_windows - 1 - size_a
-
-
 def _spacing_of(trained: Cooperativity, spacing: Spacing) -> Tensor:
     """Return the values that a wider spacing has of a trained one, by offset."""
     stored = trained.spacing.log_spacing
     n_more = (spacing.log_spacing.shape[1] - stored.shape[1]) // 2
-    values = stored - _mean_taken_off(trained)
+    values = stored - mean_taken_off(trained)
     return torch.nn.functional.pad(values, (n_more, n_more))
-
-
-def _mean_taken_off(dimer: Cooperativity) -> Tensor:
-    """Return what `normalize` subtracts for the probes that a dimer was trained on."""
-    spacing, n_a, n_b = dimer.spacing, dimer.mode_a.n_windows, dimer.mode_b.n_windows
-    nothing = torch.zeros_like(dimer.log_hill)
-    if not spacing.normalize:
-        return nothing
-    read = spacing.get_log_spacing(n_a, n_b)[:, 0]  # the rows as they are stored
-    first = spacing.log_spacing.shape[1] // 2 - (n_a - 1)
-    stored = spacing.log_spacing[:, first : first + n_a + n_b - 1]
-    allowed = read > NEG_INF
-    return (stored - read)[allowed].mean() if bool(allowed.any()) else nothing
 
 
 def _has_bias(binding: Binding) -> bool:
