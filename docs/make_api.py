@@ -120,7 +120,7 @@ SECTIONS = (
         "Fitting",
         "pyprobound.optimizer",
         ("optimizer.py", "_progress.py"),
-        ("Optimizer", "ProgressEvent"),
+        ("Optimizer", "ProgressEvent", "EndEvent"),
     ),
     (
         "Independent measurements",

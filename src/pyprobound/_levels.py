@@ -149,6 +149,7 @@ class Tally:
         reason: Why the last fit ended, in words.
         passes: How often second-order fits have gone through the training tables.
         events: Epochs that have been reported.
+        ends: Ends of fits that have been reported.
         bar: The loss that a model must beat to replace the checkpoint.
         bar_is_beaten: Whether one has.
         started: When the clock of the fit stood at 0, in time.monotonic().
@@ -157,6 +158,7 @@ class Tally:
     reason: str = "not fitted yet"
     passes: float = 0.0
     events: int = 0
+    ends: int = 0
     bar: float = torch.inf
     bar_is_beaten: bool = False
     started: float = field(default_factory=time.monotonic)

@@ -1,4 +1,4 @@
-"""What a fit tells of itself: one event for each epoch, and its line of text."""
+"""What a fit tells of itself: an event for each epoch, and one for its end."""
 
 from dataclasses import dataclass
 
@@ -39,6 +39,30 @@ class ProgressEvent:
             f"  penalty {self.train_regularization:.7f}"
             f"{held_out}  {self.seconds:.1f} s{mark}"
         )
+
+
+@dataclass(frozen=True)
+class EndEvent:
+    """The end of one fit, or of a step that left nothing to fit.
+
+    Attributes:
+        binding: What was fitted.
+        step: The number of the step in its plan.
+        call: The calls that opened the step, as text.
+        epoch: The number of the last epoch; None if nothing was fitted.
+        loss: The loss of the best model, which decides: with its penalty, or of the
+            validation tables. None if nothing was fitted.
+        ended: Why it ended, in words, and what became of a greedy step.
+        seconds: Since the optimizer was made, as in `ProgressEvent`.
+    """
+
+    binding: str
+    step: int
+    call: str
+    epoch: int | None
+    loss: float | None
+    ended: str
+    seconds: float
 
 
 @dataclass(frozen=True)

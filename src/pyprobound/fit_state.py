@@ -69,6 +69,11 @@ class FitState:
         return int(self.tally["events"])
 
     @property
+    def ends(self) -> int:
+        """How many ends of fits have been reported."""
+        return int(self.tally.get("ends", 0))  # which were not reported always
+
+    @property
     def seconds(self) -> float:
         """How long the fit had taken."""
         return float(self.tally["seconds"])

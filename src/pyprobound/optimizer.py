@@ -30,7 +30,7 @@ from pyprobound._levels import (
     Tally,
 )
 from pyprobound._one_fit import TOLERANCE, Limits, OneFit, Told
-from pyprobound._progress import Place, ProgressEvent
+from pyprobound._progress import EndEvent, Place, ProgressEvent
 from pyprobound._resumption import Resumption, model_as_text, tables_as_text
 from pyprobound._typing import FileLike
 from pyprobound.aggregate import Aggregate
@@ -53,7 +53,7 @@ from pyprobound.structure import (
 )
 from pyprobound.table import Batch, CountBatch, MultitaskLoader, Table
 
-__all__ = ["Optimizer", "ProgressEvent"]
+__all__ = ["EndEvent", "Optimizer", "ProgressEvent"]
 
 _NEVER = torch.tensor(torch.inf)
 _STDOUT = cast("io.TextIOBase", sys.stdout)
@@ -89,6 +89,7 @@ class Optimizer(Generic[T]):
         dtype: torch.dtype | None = None,
         on_progress: Callable[[ProgressEvent], None] | None = None,
         state: str | os.PathLike[str] | StateFile | None = None,
+        on_end: Callable[[EndEvent], None] | None = None,
     ) -> None:
         """Initialise a fit.
 
@@ -113,6 +114,7 @@ class Optimizer(Generic[T]):
             dtype: Floating-point type of the model; by default what it has.
             on_progress: Called after every epoch.
             state: Where the state of a fit is kept, see `resume`; by default nowhere.
+            on_end: Called when a fit has ended, or a step is refused, with the reason.
 
         Raises:
             ValueError: There are too many tables or too few.
@@ -135,6 +137,7 @@ class Optimizer(Generic[T]):
         self.optim_args = dict(optim_args or {})
         self.use_amp = use_amp
         self.on_progress = on_progress
+        self.on_end = on_end
         self._tolerance = FINE_TOLERANCE
         self.model.to(device=self.device, dtype=dtype)
         self._place = Place()
@@ -367,6 +370,7 @@ class Optimizer(Generic[T]):
         with self._resumption.level(FitLevel(best=float(best_loss))) as level:
             if not level.ended:
                 self._fit(level, checkpoint)
+                self._report_end(self.reason, level)
             return torch.tensor(level.best, dtype=torch.float64)
 
     def _fit(self, level: FitLevel, checkpoint: FileLike | None) -> None:
@@ -402,6 +406,21 @@ class Optimizer(Generic[T]):
         self._tally.events += 1
         if self.on_progress is not None:
             self.on_progress(event)
+
+    def _report_end(self, ended: str, level: FitLevel | None = None) -> None:
+        """Tell why a fit has ended, or why a step has none."""
+        event = EndEvent(
+            binding=self._place.binding,
+            step=self._place.step,
+            call=self._place.call,
+            epoch=None if level is None else level.epoch,
+            loss=None if level is None else level.best,
+            ended=ended,
+            seconds=self._tally.seconds,
+        )
+        self._tally.ends += 1
+        if self.on_end is not None:
+            self.on_end(event)
 
     # --- whole procedures ----------------------------------------------------------
 
@@ -483,24 +502,29 @@ class Optimizer(Generic[T]):
         try:
             if is_new:
                 self._choose_frame(step)
-            loss = float(self.train_until_convergence(checkpoint=io.BytesIO()))
+            with self._resumption.level(FitLevel()) as fit:
+                self._fit(fit, io.BytesIO())
         except BaseException:
             before.restore(self.model, self._all_tables)
             raise
+        loss, gain = fit.best, level.best - fit.best
         if not is_improved(level.best, loss, self.greedy_threshold):
             before.restore(self.model, self._all_tables)
-            self.print(
-                f"\t\tundone: a gain of {level.best - loss:.2g}, and"
-                f" {self.greedy_threshold:.2g} is asked for"
-            )
+            asked = f"{self.greedy_threshold:.2g} is asked for"
+            self._judged(f"undone: a gain of {gain:.2g}, and {asked}", fit)
             return False
         level.best = loss
         level.accepted += 1
         if loss < self._tally.bar:
             self.save(self.checkpoint)
             self._tally.bar_is_beaten = True
-        self.print(f"\t\taccepted: {loss:.7g}")
+        self._judged(f"accepted: a gain of {gain:.2g}", fit)
         return level.accepted < _most_repeats(step)
+
+    def _judged(self, verdict: str, fit: FitLevel) -> None:
+        """Tell what has become of a greedy step."""
+        self.print(f"\t\t{verdict}")
+        self._report_end(f"{self.reason}; {verdict}", fit)
 
     def _edits(self, step: Step, level: GreedyLevel) -> bool:
         """Make the edit of a greedy step; tell whether there is anything to fit."""
@@ -509,15 +533,18 @@ class Optimizer(Generic[T]):
         try:
             self.run_step(step)
         except ValueError as error:
-            self._tally.reason = f"refused: {error}"
-            self.print(f"\t\t{self.reason}")
-            return False
+            return self._without_fit(f"refused: {error}")
         if self._is_unchanged(before):
-            self._tally.reason = "converged: the edit changes nothing"
-            self.print(f"\t\t{self.reason}")
-            return False
+            return self._without_fit("converged: the edit changes nothing")
         keep_contributions(expected)
         return True
+
+    def _without_fit(self, reason: str) -> bool:
+        """Tell why a greedy step leaves nothing to fit."""
+        self._tally.reason = reason
+        self.print(f"\t\t{reason}")
+        self._report_end(reason)
+        return False
 
     def _choose_frame(self, step: Step) -> None:
         """Let motifs that have grown lie a position to either side, if that is better.

@@ -4,7 +4,7 @@
     model.pt       the checkpoint of the best model
     result.json    parameters, losses, versions (truth.json of a simulation)
     errors.npz     the covariance of the parameters
-    log.jsonl      one JSON object per evaluation of a fit
+    log.jsonl      one JSON object per evaluation and end of a step
     log.txt        the fit's own words
     fit.state      where the fit is, until it has ended
     select.tsv     the candidates of a selection, and select.json

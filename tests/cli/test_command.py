@@ -7,7 +7,7 @@ import pytest
 from pyprobound._version import __version__
 from pyprobound.cli import _progress
 from pyprobound.cli._progress import Live, Silent, progress_for
-from pyprobound.optimizer import ProgressEvent
+from pyprobound.optimizer import EndEvent, ProgressEvent
 from tests.cli.cases import Command
 
 
@@ -25,6 +25,10 @@ def event(
         best=True,
         seconds=1.25,
     )
+
+
+def end(step: int, epoch: int | None, ended: str) -> EndEvent:
+    return EndEvent("PSAM-[a]", step, "x", epoch, 0.25, ended, 2.5)
 
 
 @pytest.mark.parametrize("words", [[], ["fit"], ["score"], ["simulate"]])
@@ -57,12 +61,15 @@ def test_plain_lines_are_one_for_each_step(
 ) -> None:
     monkeypatch.setattr(_progress, "_EVERY", 3600.0)
     with progress_for(sys.stderr, quiet=False) as progress:
-        for step, epoch in ((0, 0), (0, 1), (0, 2), (1, 0), (1, 1), (1, 0)):
+        for step, epoch in ((0, 0), (0, 1), (0, 2)):
             progress(event(step, epoch, 1 + step + epoch / 8))
+        progress.end(end(0, 2, "converged: yes"))
+        progress.end(end(1, None, "refused: no"))
+        progress(event(2, 0, 2.0))
     assert capsys.readouterr().err.splitlines() == [
-        "    1.2 s  PSAM-[a] step 0 epoch 2: loss 1.750000",
-        "    1.2 s  PSAM-[a] step 1 epoch 1: loss 2.625000",
-        "    1.2 s  PSAM-[a] step 1 epoch 0: loss 2.500000",
+        "    2.5 s  PSAM-[a] step 0 epoch 2: loss 1.750000; converged: yes",
+        "    2.5 s  PSAM-[a] step 1: refused: no",
+        "    1.2 s  PSAM-[a] step 2 epoch 0: loss 2.500000",
     ]
 
 
@@ -88,10 +95,11 @@ def test_terminal_has_a_live_line_that_leaves_the_steps_behind(
     assert isinstance(shown, Live)
     with shown as progress:
         progress(event(0, 0, 1.0))
+        progress.end(end(0, 0, "[converged]"))
         progress(event(1, 0, 2.0))
     left = capsys.readouterr().err
-    for step, loss in ((0, 1.5), (1, 2.5)):
-        assert f"PSAM-[a] step {step} epoch 0: loss {loss:.6f}" in left
+    assert "PSAM-[a] step 0 epoch 0: loss 1.500000; [converged]" in left
+    assert "PSAM-[a] step 1 epoch 0: loss 2.500000" in left
 
 
 def test_quiet_shows_nothing(capsys: pytest.CaptureFixture[str]) -> None:

@@ -52,7 +52,8 @@ def test_result_says_what_was_fitted_and_with_what(run: Path) -> None:
 
 def test_reported_loss_is_the_least_of_the_log(run: Path) -> None:
     events = [json.loads(x) for x in (run / "log.jsonl").read_text().splitlines()]
-    last = [each for each in events if each["binding"] == events[-1]["binding"]]
+    epochs = [each for each in events if "ended" not in each]
+    last = [each for each in epochs if each["binding"] == events[-1]["binding"]]
     best = min(each["train_loss"] + each["train_regularization"] for each in last)
     assert result_of(run)["loss_per_read"]["total"] == pytest.approx(best, abs=1e-6)
 
@@ -65,11 +66,37 @@ def test_steps_of_the_result_are_those_of_the_log(run: Path) -> None:
     )
     for step in steps:
         own = [
-            each["train_loss"]
+            each
             for each in events
             if (each["binding"], each["step"]) == (step["binding"], step["step"])
         ]
-        assert step["train_loss"] in own
+        *epochs, end = own
+        if step["epoch"] is None:
+            assert not epochs
+            assert step["ended"] == "converged: the edit changes nothing"
+        else:
+            assert step["train_loss"] in [each["train_loss"] for each in epochs]
+        assert (step["epoch"], step["ended"]) == (end["epoch"], end["ended"])
+        assert end["ended"].startswith(("converged: ", "budget: "))
+    assert steps[-1]["ended"] == result_of(run)["ended"]
+
+
+def test_a_step_that_fits_nothing_says_why(command: Command, experiment: Path) -> None:
+    grows = "increment_footprint = true\nmax_size = 4\n"
+    text = MINIMAL.replace("size = 4\n", f"size = 4\n{grows}")
+    (experiment / "fit.toml").write_text(text)
+    done = command("fit", "fit.toml")
+    assert done.code == 0
+    refused = [
+        each
+        for each in result_of(experiment / "fit.run")["steps"]
+        if each["ended"].startswith("refused: ")
+    ]
+    assert refused
+    assert all(each["train_loss"] is None for each in refused)
+    for each in refused:
+        shown = f"{each['binding']} step {each['step']}: {each['ended']}\n"
+        assert shown in done.err
 
 
 def test_energies_have_mean_zero_and_differ_from_the_betas_by_it(run: Path) -> None:
@@ -231,7 +258,8 @@ def test_plain_lines_and_a_summary_where_there_is_no_terminal(
     assert "\x1b" not in done.err
     lines = done.err.splitlines()
     assert lines
-    assert all("step" in line and "loss" in line for line in lines)
+    assert all(" step " in line for line in lines)
+    assert all("loss" in line or "edit changes nothing" in line for line in lines)
     assert len(lines) == len(set(lines))
     for word in ("Modes", "non-specific", "Log activities in", "Loss per read", "Time"):
         assert word in done.out
@@ -283,7 +311,7 @@ def test_held_out_probes_decide_and_are_reported(
     events = (experiment / "fit.run/log.jsonl").read_text().splitlines()
     losses = [json.loads(x) for x in events]
     last = [each for each in losses if each["binding"] == losses[-1]["binding"]]
-    best = min(each["val_loss"] for each in last)
+    best = min(each["val_loss"] for each in last if "ended" not in each)
     assert result["loss_per_read"]["held_out"] == pytest.approx(best, abs=1e-6)
 
 
@@ -309,7 +337,8 @@ def test_settings_reach_the_optimizer(command: Command, experiment: Path) -> Non
     assert done.code == 0
     log = (experiment / "fit.run/log.txt").read_text()
     events = (experiment / "fit.run/log.jsonl").read_text().splitlines()
-    assert [json.loads(x)["epoch"] for x in events] == [0, 1, 2, 3]
+    assert [json.loads(x)["epoch"] for x in events] == [0, 1, 2, 3, 3]
+    assert json.loads(events[-1])["ended"] == "budget: 3 epochs"
     assert "epoch" in log
     state = torch.load(experiment / "fit.run/model.pt", weights_only=True)["state_dict"]
     floating = [x for x in state.values() if isinstance(x, torch.Tensor)]

@@ -53,7 +53,8 @@ def test_signal_keeps_the_best_model(
     events = [
         json.loads(x) for x in (experiment / "run/log.jsonl").read_text().splitlines()
     ]
-    kept = [each for each in events if each["best"]][-1]
+    assert result["steps"][-1]["ended"] == result["ended"]
+    kept = [each for each in events if each.get("best")][-1]
     best = kept["train_loss"] + kept["train_regularization"]
     # the model on disk may be one epoch ahead of the last line of the log
     assert best - 1e-3 < result["loss_per_read"]["total"] < best + 1e-6

@@ -142,7 +142,8 @@ def test_a_fit_that_is_killed_ends_the_same(
         words = [*words[:5], "--resume"]
     # two epochs and five are in the state, the last of each was told before it was
     assert StateFile(greedy / "run/fit.state").read().events == 7
-    assert len(events_of(greedy / "run")) == 8
+    told = events_of(greedy / "run")
+    assert sum("ended" not in each for each in told) == 8
     (greedy / "run/.fit.state.half").write_text("what was being written")
     done_at_last = command("fit", "fit.toml", "-o", "run", "--resume")
     assert done_at_last.code == 0
@@ -269,11 +270,36 @@ def test_epochs_that_the_log_lacks_are_told(
     command: Command, interrupted: Path
 ) -> None:
     (interrupted / "log.jsonl").write_text("")
-    known = StateFile(interrupted / "fit.state").read().events
-    assert known > 0
+    state = StateFile(interrupted / "fit.state").read()
+    known = state.events + state.ends
+    assert known > state.events > 0
     done = command("fit", "fit.toml", "-o", "run", "--resume")
     assert done.code == 0
-    assert f"warning: run/log.jsonl: lacks {known} of {known} epochs" in done.err
+    assert f"warning: run/log.jsonl: lacks {known} of {known} lines" in done.err
+
+
+def test_a_state_from_before_ends_were_told_is_gone_on_with(
+    command: Command, interrupted: Path, whole: Callable[[Path], Path]
+) -> None:
+    file = StateFile(interrupted / "fit.state")
+    state = file.read()
+    del state.tally["ends"]
+    file.keep(lambda: state, now=True)
+    log = interrupted / "log.jsonl"
+    lines = log.read_text().splitlines(keepends=True)
+    log.write_text("".join(line for line in lines if '"ended"' not in line))
+    assert command("fit", "fit.toml", "-o", "run", "--resume").code == 0
+    result, other = result_of(interrupted), result_of(whole(interrupted.parent))
+    for key in ("modes", "experiments", "loss_per_read", "ended"):
+        if key == "experiments":
+            del result[key][0]["tables"], other[key][0]["tables"]  # relative
+        assert result[key] == other[key]
+    assert [each["epoch"] for each in result["steps"]] == [
+        each["epoch"] for each in other["steps"]
+    ]
+    assert result["steps"][-1] == other["steps"][-1] | {
+        "seconds": result["steps"][-1]["seconds"]
+    }
 
 
 @pytest.mark.parametrize("word", ["--resume", "--force"])

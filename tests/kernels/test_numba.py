@@ -21,14 +21,12 @@ from pyprobound.kernels._numba import Array
 from pyprobound.kernels._words import Words
 from pyprobound.kernels.log_sum_windows._numba import (
     log_sum_words,
-    log_sum_words_backward,
 )
 from pyprobound.kernels.log_sum_windows._numba_given import (
     log_sum_given,
-    log_sum_given_backward,
 )
 from pyprobound.kernels.log_sum_windows._numba_tasks import Task
-from pyprobound.kernels.window_scores._numba import score_words, score_words_backward
+from pyprobound.kernels.window_scores._numba import score_words
 
 PAD, N_CODES = 4, 8
 NEG_INF = float("-inf")
@@ -100,12 +98,13 @@ def test_the_operators_keep_the_rules_of_torch(with_codes: bool) -> None:
     opcheck(score_words, (*read, letters, others, *fixed))
     grad = torch.randn(12, 2, n_windows, dtype=torch.float64, requires_grad=True)
     wanted = [True, with_codes]
-    opcheck(score_words_backward, (grad, *read, letters, others, *fixed, wanted))
+    given = grad, [], *read, letters, others, *fixed, wanted
+    opcheck(torch.ops.pyprobound.score_words_backward, given)
     arguments = *read, letters, others, bias, group, *fixed
     opcheck(log_sum_words, arguments)
     grad = torch.randn(12, dtype=torch.float64, requires_grad=True)
     wanted = [True, with_codes, True]
-    opcheck(log_sum_words_backward, (grad, *arguments, wanted))
+    opcheck(torch.ops.pyprobound.log_sum_words_backward, (grad, [], *arguments, wanted))
 
 
 def test_the_operators_of_given_windows_keep_the_rules_of_torch() -> None:
@@ -114,7 +113,8 @@ def test_the_operators_of_given_windows_keep_the_rules_of_torch() -> None:
     opcheck(log_sum_given, (windows, hill))
     out = log_sum_given(windows, hill).detach()
     grad = torch.randn(7, dtype=torch.float64, requires_grad=True)
-    opcheck(log_sum_given_backward, (grad, windows, hill, out))
+    given = grad, [out], windows, hill, [True, True]
+    opcheck(torch.ops.pyprobound.log_sum_given_backward, given)
 
 
 # --- against the reference -----------------------------------------------------------

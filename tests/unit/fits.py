@@ -21,7 +21,7 @@ from pyprobound import (
     layers,
     rounds,
 )
-from pyprobound.optimizer import ProgressEvent
+from pyprobound.optimizer import EndEvent, ProgressEvent
 
 DNA = alphabets.DNA()
 FLANKS: dict[str, Any] = {"left_flank": "GACTTAG", "right_flank": "CCTATCG"}
@@ -71,6 +71,7 @@ class Fit:
     dimer: Cooperativity | None = None
     val: CountTable | None = None
     events: list[ProgressEvent] = field(default_factory=list)
+    ends: list[EndEvent] = field(default_factory=list)
 
     @property
     def tables(self) -> list[CountTable]:
@@ -84,6 +85,7 @@ class Fit:
             "output": folder / "fit.log",
             "device": "cpu",
             "on_progress": self.events.append,
+            "on_end": self.ends.append,
         }
         val = None if self.val is None else [self.val]
         return Optimizer(self.model, [self.table], val, **(settings | arguments))

@@ -18,6 +18,7 @@ from pyprobound.optimizer import Optimizer, ProgressEvent
 from pyprobound.procedure import make_plan
 from tests.unit.fits import (
     DNA,
+    FLANKS,
     MOTIF,
     Fit,
     assert_same_state,
@@ -151,6 +152,42 @@ def test_an_interrupted_sequential_fit_keeps_the_best_of_all_its_steps(
             optimizer.train_sequential()
         assert fit.loss() == pytest.approx(best_of(fit), abs=1e-12)
         assert on_disk(fit, folder) == pytest.approx(best_of(fit), abs=1e-12)
+
+
+def test_the_end_of_every_step_is_told_with_its_reason(tmp_path: Path) -> None:
+    psam = layers.PSAM(
+        4,
+        DNA,
+        name="a",
+        increment_footprint=True,
+        increment_flank=True,
+        max_kernel_size=6,
+    )
+    fit = fit_of(psam, frame=reads_of(40, length=7), **FLANKS)
+    optimizer = fit.optimizer(tmp_path, dtype=torch.float64, greedy_threshold=1e-4)
+    best = optimizer.train_sequential()
+    places = [(each.binding, each.step) for each in fit.ends]
+    assert places == sorted(places, key=lambda place: place[0] == "PSAM-a")
+    assert set(places) >= {(each.binding, each.step) for each in fit.events}
+    for stage in make_plan(fit.model):
+        numbers = {number for title, number in places if title == stage.title}
+        assert numbers == set(range(len(stage.steps)))
+    for end in fit.ends:
+        own = [x for x in fit.events if (x.binding, x.step) == (end.binding, end.step)]
+        if end.epoch is None:
+            assert end.loss is None
+            assert end.ended.startswith(("refused: ", "converged: the edit changes"))
+        elif "; " not in end.ended.replace("kept; ", ""):
+            assert end.ended.startswith(("converged: ", "budget: ", "stuck: "))
+            assert (end.call, end.epoch) == (own[-1].call, own[-1].epoch)
+    judged = [end.ended for end in fit.ends if "accepted" in end.ended]
+    assert judged
+    assert all("; accepted: a gain of " in each for each in judged)
+    last = fit.ends[-1]
+    assert last.loss == pytest.approx(best.item())
+    assert last.ended == optimizer.reason
+    total_of_best = min(total(each) for each in fit.events if each.call == last.call)
+    assert last.loss == pytest.approx(total_of_best, abs=1e-12)
 
 
 def test_an_interrupted_greedy_step_is_undone(tmp_path: Path) -> None:

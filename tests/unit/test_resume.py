@@ -4,7 +4,7 @@ import hashlib
 import math
 import random
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import cycle
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from pyprobound.fit_state import (
     random_state,
     set_random_state,
 )
-from pyprobound.optimizer import Optimizer, ProgressEvent
+from pyprobound.optimizer import EndEvent, Optimizer, ProgressEvent
 from pyprobound.procedure import make_plan
 from tests.unit.fits import DNA, Fit, assert_same_state, fit_of, reads_of, state_of
 
@@ -86,7 +86,7 @@ def process(
     return fit, fit.optimizer(folder, state=state, **arguments)
 
 
-def told(events: list[ProgressEvent]) -> list[dict[str, Any]]:
+def told(events: Sequence[ProgressEvent | EndEvent]) -> list[dict[str, Any]]:
     """Events as dicts, without the time."""
     return [{**vars(event), "seconds": None} for event in events]
 
@@ -173,24 +173,29 @@ def test_a_fit_that_dies_again_and_again_ends_the_same(
     lives = cycle((2, 1, 3, 8))
     file = tmp_path / "fit.state"
     events: list[ProgressEvent] = []
+    ends: list[EndEvent] = []
     deaths = 0
     while True:
         state = Mortal(file, next(lives))
         fit, optimizer = process(tmp_path, state, **settings)
-        known = state.read().events if state.exists() else 0
+        known = state.read() if state.exists() else None
         assert optimizer.resume() is (deaths > 0)
-        del events[known:]
+        del events[known.events if known else 0 :]
+        del ends[known.ends if known else 0 :]
         try:
             found = go(optimizer)
         except Killed:
             deaths += 1
-            events += fit.events
             continue
-        events += fit.events
-        break
+        else:
+            break
+        finally:
+            events += fit.events
+            ends += fit.ends
     assert deaths > 1
     assert found.item() == best.item()
     assert told(events) == told(whole.events)
+    assert told(ends) == told(whole.ends)
     assert_same_state(state_of(fit), state_of(whole))
     dimer = settings.get("dimer", False)
     on_disk = [fit_to_be(dimer=dimer).model for _ in range(2)]
@@ -295,7 +300,7 @@ def test_a_finished_fit_is_not_done_again(go: Go, tmp_path: Path) -> None:
     again, other = process(tmp_path, Mortal(tmp_path / "fit.state"), epochs=2)
     assert other.resume()
     assert go(other).item() == best.item()
-    assert again.events == []
+    assert again.events == again.ends == []
     assert other.reason == optimizer.reason
     assert other.passes == optimizer.passes > 0
     assert_same_state(state_of(again), state_of(fit))

@@ -3,28 +3,26 @@
 import dataclasses
 import inspect
 import json
-import math
 import platform
 import resource
 import shlex
 import sys
 import time
-import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
 
-from pyprobound._files import write_text
 from pyprobound._version import __version__
 from pyprobound.cli._errors import SWITCHED_OFF, errors_of, numbers_of
-from pyprobound.cli._progress import is_new_fit, progress_for
+from pyprobound.cli._journal import Journal, journal_in
+from pyprobound.cli._progress import progress_for
 from pyprobound.cli._report import report_fit
 from pyprobound.cli._resume import Past, configuration, held, past_of
 from pyprobound.cli._signals import Interrupted, raised_signals
@@ -43,7 +41,7 @@ from pyprobound.config import (
 from pyprobound.errors import PyProBoundError
 from pyprobound.fit_state import StateFile
 from pyprobound.loss import MultiExperimentLoss
-from pyprobound.optimizer import Optimizer, ProgressEvent
+from pyprobound.optimizer import EndEvent, Optimizer, ProgressEvent
 from pyprobound.report import FORMAT, Json, finite, parameters, summary, table_numbers
 from pyprobound.run_directory import RunDirectory, open_run
 from pyprobound.structure import set_flank_lengths
@@ -89,29 +87,6 @@ class Fit:
     run: RunDirectory
     engine: type[torch.optim.Optimizer] | None
     past: Past | None
-
-
-@dataclass
-class Journal:
-    """Keeps the events of a fit: each one in a file, and a summary of each step."""
-
-    file: TextIO | None = None
-    steps: list[dict[str, Json]] = field(default_factory=list)
-    last: ProgressEvent | None = None
-
-    def __call__(self, event: ProgressEvent) -> None:
-        """Take an event."""
-        numbers = {key: _jsonable(x) for key, x in dataclasses.asdict(event).items()}
-        if self.file is not None:
-            print(json.dumps(numbers, ensure_ascii=False), file=self.file, flush=True)
-        if self.last is None or is_new_fit(self.last, event):
-            self.steps.append({})
-        step = self.steps[-1]
-        if event.best or not step:
-            step |= numbers
-        step |= {"epoch": event.epoch, "seconds": event.seconds}
-        step.pop("best", None)
-        self.last = event
 
 
 @dataclass(frozen=True)
@@ -288,43 +263,10 @@ def _command(options: FitOptions, fit: Fit) -> str:
     return shlex.join([*words, "--resume"])
 
 
-@contextmanager
-def _journal(fit: Fit) -> Iterator[Journal]:
-    """Yield the journal of a fit: with the events of the past, and with no others."""
-    journal = Journal()
-    known = _events_of(fit.past, fit.run.events) if fit.past else []
-    for line in known:
-        journal(_event_of(line))
-    write_text(fit.run.events, "".join(known))
-    with fit.run.events.open("a", encoding="utf-8") as journal.file:
-        yield journal
-
-
-def _events_of(past: Past, path: Path) -> list[str]:
-    """Return the lines of events that the state of a fit knows of."""
-    lines = []
-    if path.exists():
-        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-    known = [line for line in lines[: past.events] if line.endswith("\n")]
-    if len(known) < past.events:
-        msg = f"{path}: lacks {past.events - len(known)} of {past.events} epochs"
-        warnings.warn(msg, stacklevel=2)
-    return known
-
-
-def _event_of(line: str) -> ProgressEvent:
-    """Return the event that a line of the journal tells of."""
-    numbers = json.loads(line)
-    for key in ("train_loss", "train_regularization"):
-        if numbers[key] is None:
-            numbers[key] = math.nan
-    return ProgressEvent(**numbers)
-
-
 def _trained(fit: Fit, state: StateFile, *, quiet: bool) -> Outcome:
     """Run the procedure; what a signal interrupts ends early."""
     reason, signal = "", None
-    with _journal(fit) as journal:
+    with journal_in(fit.run.events, fit.past) as journal:
         try:
             with (
                 raised_signals(),
@@ -338,6 +280,7 @@ def _trained(fit: Fit, state: StateFile, *, quiet: bool) -> Outcome:
                 reason = optimizer.reason
         except Interrupted as error:
             reason, signal = f"interrupted by {error}", error
+            journal.interrupted(reason)
     return Outcome(reason, signal, journal.steps)
 
 
@@ -352,6 +295,10 @@ def _optimizer(
             journal(event)
             progress(event)
 
+        def on_end(event: EndEvent) -> None:
+            journal.end(event)
+            progress.end(event)
+
         yield optimizer_of(
             fit.document.config.optimizer,
             fit.built.loss,
@@ -361,6 +308,7 @@ def _optimizer(
             fit.engine,
             on_progress,
             state,
+            on_end,
         )
 
 
@@ -373,6 +321,7 @@ def optimizer_of(
     engine: type[torch.optim.Optimizer] | None,
     on_progress: Callable[[ProgressEvent], None],
     state: StateFile | None = None,
+    on_end: Callable[[EndEvent], None] | None = None,
 ) -> Optimizer[CountBatch]:
     """Return the optimizer that a configuration asks for."""
     return Optimizer(
@@ -391,6 +340,7 @@ def optimizer_of(
         dtype=_DTYPES[settings.dtype],
         on_progress=on_progress,
         state=state,
+        on_end=on_end,
     )
 
 
@@ -486,11 +436,3 @@ def _versions() -> dict[str, Json]:
         "numpy": np.__version__,
         "pandas": pd.__version__,
     }
-
-
-def _jsonable(value: object) -> Json:
-    """Return a field of an event as JSON has it."""
-    if isinstance(value, float):
-        return finite(value)
-    assert value is None or isinstance(value, bool | int | str)
-    return value

@@ -1,5 +1,6 @@
 """What a person sees of a fit: a live line on a terminal, plain lines elsewhere."""
 
+import dataclasses
 import time
 from types import TracebackType
 from typing import Protocol, Self, TextIO
@@ -7,7 +8,7 @@ from typing import Protocol, Self, TextIO
 from rich.console import Console
 from rich.status import Status
 
-from pyprobound.optimizer import ProgressEvent
+from pyprobound.optimizer import EndEvent, ProgressEvent
 
 _EVERY = 10.0  # seconds between plain lines of one step
 
@@ -29,6 +30,9 @@ class Progress(Protocol):
     def __call__(self, event: ProgressEvent) -> None:
         """Take an event."""
 
+    def end(self, event: EndEvent) -> None:
+        """Take the end of a fit."""
+
 
 class Silent:
     """Shows nothing."""
@@ -48,6 +52,9 @@ class Silent:
     def __call__(self, event: ProgressEvent) -> None:
         """Take an event."""
 
+    def end(self, event: EndEvent) -> None:
+        """Take the end of a fit."""
+
 
 class Lines(Silent):
     """Prints one line when a step ends, and every ten seconds of a long one."""
@@ -60,13 +67,15 @@ class Lines(Silent):
         self._since = time.monotonic()
 
     def __call__(self, event: ProgressEvent) -> None:
-        """Print the last event of a step that has ended, or a step that takes long."""
-        last = self._last
-        if last is not None and is_new_fit(last, event):
-            self._print(last)
+        """Print an event of a step that takes long."""
         self._last = event
         if time.monotonic() - self._since > _EVERY:
             self._print(event)
+
+    def end(self, event: EndEvent) -> None:
+        """Print how a step has ended."""
+        print(ending(self._last, event), file=self._file, flush=True)
+        self._last, self._since = None, time.monotonic()
 
     def __exit__(
         self,
@@ -74,7 +83,7 @@ class Lines(Silent):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Print the last event."""
+        """Print the last event of a step that was interrupted."""
         if self._last is not None:
             self._print(self._last)
 
@@ -100,11 +109,15 @@ class Live(Silent):
 
     def __call__(self, event: ProgressEvent) -> None:
         """Update the line."""
-        if self._last is not None and is_new_fit(self._last, event):
-            self._status.console.print(described(self._last), markup=False)
         self._last = event
         # brackets are rich's markup
         self._status.update(described(event).replace("[", r"\["))
+
+    def end(self, event: EndEvent) -> None:
+        """Leave a line behind."""
+        text = ending(self._last, event)
+        self._status.console.print(text, markup=False, soft_wrap=True)
+        self._last = None
 
     def __exit__(
         self,
@@ -112,16 +125,10 @@ class Live(Silent):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Replace the line by a last one that stays."""
+        """Replace the line; what was interrupted leaves its last one behind."""
         self._status.stop()
         if self._last is not None:
             self._status.console.print(described(self._last), markup=False)
-
-
-def is_new_fit(last: ProgressEvent, event: ProgressEvent) -> bool:
-    """Tell whether an event begins another step, or the same greedy step again."""
-    places = [(each.binding, each.step) for each in (last, event)]
-    return places[0] != places[1] or event.epoch <= last.epoch
 
 
 def described(event: ProgressEvent) -> str:
@@ -132,6 +139,20 @@ def described(event: ProgressEvent) -> str:
         f"{event.seconds:7.1f} s  {event.binding} step {event.step}"
         f" epoch {event.epoch}: loss {total:.6f}{held_out}"
     )
+
+
+def ending(last: ProgressEvent | None, event: EndEvent) -> str:
+    """Return the end of a fit as one line.
+
+    Args:
+        last: Its last epoch, if there was any since it was begun or gone on with.
+        event: Its end.
+    """
+    if last is None:
+        place = f"{event.seconds:7.1f} s  {event.binding} step {event.step}"
+        return f"{place}: {event.ended}"
+    at_the_end = dataclasses.replace(last, seconds=event.seconds)
+    return f"{described(at_the_end)}; {event.ended}"
 
 
 def progress_for(file: TextIO, *, quiet: bool) -> Progress:

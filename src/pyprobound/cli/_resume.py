@@ -39,6 +39,11 @@ class Past:
         return 0 if self.state is None else self.state.events
 
     @property
+    def lines(self) -> int:
+        """How many lines of its log are known."""
+        return 0 if self.state is None else self.state.events + self.state.ends
+
+    @property
     def started(self) -> str | None:
         """When it was begun, if that is known."""
         return None if self.state is None else str(self.state.about["started"])

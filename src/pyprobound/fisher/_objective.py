@@ -6,7 +6,7 @@ With J_i = ∂logits_i/∂θ (rounds × P) of probe i, its K_i reads k_i and sha
     F    = Σ_i K_i J_iᵀ (diag p_i − p_i p_iᵀ) J_i
 
 divided by the reads of the table, weighted over tables (`_tables`), and with the exact
-curvature of the penalty added.
+curvature of the penalty added. Magnitudes, which λ₁ prices, are told apart (`_kinks`).
 """
 
 from collections.abc import Sequence
@@ -16,8 +16,8 @@ from torch import Tensor
 
 from pyprobound.experiment import Experiment
 from pyprobound.fisher._parameters import FreeParameters
-from pyprobound.fisher._penalty import penalty_of
-from pyprobound.fisher._quadratic import Quadratic
+from pyprobound.fisher._penalty import penalty_of, prices_of
+from pyprobound.fisher._quadratic import Kinks, Quadratic
 from pyprobound.fisher._tables import Moments, balance, table_of
 from pyprobound.loss import Loss, MultiExperimentLoss
 from pyprobound.table import CountBatch
@@ -42,6 +42,7 @@ class CountObjective:
         """
         self.model = model
         self.free = FreeParameters(model)
+        self._prices = prices_of(model, self.free)
         self.passes = 0
         self._tables = [
             table_of(experiment, batch, self.free, full=model.full_loss)
@@ -80,12 +81,17 @@ class CountObjective:
             for table, each in zip(self._tables, moments, strict=True)
         ]
         negloglik, weights = self._combined(losses)
-        penalty, gradient, curvature = self.penalty()
+        penalty, gradient, curvature = penalty_of(self.model, self.free)
+        kinks = None
+        if self._prices is not None:
+            kinks = Kinks(self.free.get(), self._prices)
+            with torch.no_grad():
+                penalty = self.model.penalty()
         for weight, each in zip(weights.tolist(), moments, strict=True):
             scale = weight / each.n_reads if each.n_reads > 0 else weight
             gradient = gradient + scale * each.gradient
             curvature = curvature + scale * each.information
-        return Quadratic(Loss(negloglik, penalty), gradient, curvature)
+        return Quadratic(Loss(negloglik, penalty), gradient, curvature, kinks)
 
     def balance(self) -> bool:
         """Set the depths to what makes expected reads of rounds the observed ones.
@@ -103,7 +109,3 @@ class CountObjective:
         stacked = torch.tensor(losses, dtype=torch.float64)
         weights = self.model.weights_for(stacked)
         return (weights * stacked).sum(), weights
-
-    def penalty(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the penalty, its gradient (P,) and its curvature (P, P)."""
-        return penalty_of(self.model, self.free)

@@ -1,10 +1,13 @@
 """The penalty of a model up to second order.
 
-The curvature is exact but for λ₁ |θ|, which has none: there it is that of the parabola
-with the same value, slope and minimum 0, λ₁ / |θ|.
+Magnitudes, λ₁ |θ|, are told apart: they have a kink where a fit may end. Where only
+products with the curvature can be had, each is taken for the parabola with the same
+value, slope and minimum 0, whose curvature is λ₁ / |θ|.
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -19,9 +22,9 @@ SMALL = 1e-4
 def penalty_of(
     model: MultiExperimentLoss, free: FreeParameters
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the penalty, its gradient (P,) and its curvature (P, P)."""
+    """Return the penalty without magnitudes, its gradient (P,) and curvature (P, P)."""
     size = len(free)
-    with torch.enable_grad():
+    with torch.enable_grad(), _set(model, lambda_l1=0):
         value = model.penalty()
         gradient = torch.zeros(size, dtype=torch.float64)
         curvature = torch.zeros(size, size, dtype=torch.float64)
@@ -32,8 +35,28 @@ def penalty_of(
         )
         gradient = free.gather(slopes)
         curvature += _second(slopes, free)
-    curvature += torch.diag(_parabolas(model, free))
     return value.detach(), gradient, (curvature + curvature.T) / 2
+
+
+def prices_of(model: MultiExperimentLoss, free: FreeParameters) -> Tensor | None:
+    """Return what the magnitude of each parameter costs, (P,), None if nothing.
+
+    It is the same wherever the parameters are.
+    """
+    if model.lambda_l1 == 0 or len(free) == 0:
+        return None
+    here = free.get()
+    free.set(torch.ones_like(here))  # where magnitudes have a slope
+    only = {"lambda_l2": 0, "exponential_bound": math.inf, "pseudocount": 0}
+    try:
+        with torch.enable_grad(), _set(model, **only):
+            cost = model.penalty()
+            if not cost.requires_grad:
+                return None
+            slopes = torch.autograd.grad(cost, free.tensors, allow_unused=True)
+    finally:
+        free.set(here)
+    return free.gather(slopes)
 
 
 def penalty_times(
@@ -57,20 +80,23 @@ def penalty_times(
 
 def _parabolas(model: MultiExperimentLoss, free: FreeParameters) -> Tensor:
     """Return λ₁ / |θ| times how often each parameter is counted, (P,)."""
-    strength = model.lambda_l1
-    if strength == 0:
+    prices = prices_of(model, free)
+    if prices is None:
         return torch.zeros(len(free), dtype=torch.float64)
-    with torch.enable_grad():
-        model.lambda_l1 = 0
-        try:
-            without = model.penalty()
-        finally:
-            model.lambda_l1 = strength
-        slopes = torch.autograd.grad(
-            model.penalty() - without, free.tensors, allow_unused=True
-        )
-    size = free.get().abs().clamp(min=SMALL)
-    return free.gather(slopes).abs() / size
+    return prices / free.get().abs().clamp(min=SMALL)
+
+
+@contextmanager
+def _set(model: MultiExperimentLoss, **settings: float) -> Iterator[None]:
+    """Let settings of a loss be others for a while."""
+    before = {name: getattr(model, name) for name in settings}
+    for name, value in settings.items():
+        setattr(model, name, value)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            setattr(model, name, value)
 
 
 def _second(slopes: Sequence[Tensor | None], free: FreeParameters) -> Tensor:

@@ -60,7 +60,7 @@ class Secant:
         known = self.lacking @ step
         plain = float(before.gradient @ step + step @ (before.curvature @ step) / 2)
         bend = float(step @ known)
-        missed = after.value - before.value - plain
+        missed = after.smooth_value - before.smooth_value - plain
         self.is_used = abs(missed - bend / 2) < abs(missed)
         # Farther away the part may have been larger than it is here.
         shown = abs(float(step @ wanted))

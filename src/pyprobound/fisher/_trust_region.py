@@ -9,7 +9,8 @@ parameters are natural logarithms, for which 1 is a large step, so that the plai
 of s is the measure. μ also takes care of directions without curvature (gauges).
 
 H is the Fisher information, and what it lacks of the second derivative as far as the
-steps so far have shown it (`_secant`). A point that is likely to be kept is visited
+steps so far have shown it (`_secant`). Magnitudes that λ₁ prices are no part of the
+parabola but taken as they are (`_kinks`). A point that is likely to be kept is visited
 once: the objective is computed there with its derivatives.
 """
 
@@ -21,6 +22,7 @@ import torch
 from torch import Tensor
 
 from pyprobound.fisher._conjugate import ProductParabola
+from pyprobound.fisher._kinks import KinkedParabola
 from pyprobound.fisher._quadratic import ProductQuadratic, Quadratic, Step
 from pyprobound.fisher._secant import Secant
 from pyprobound.loss import Loss
@@ -265,14 +267,13 @@ class TrustRegion(Generic[ObjectiveT]):
             self.reason = "stuck: the loss, or its derivative, is not a finite number"
             return None
         parabola = self._parabola(here)
-        slope = float(here.gradient.norm())
         if isinstance(parabola, ProductParabola):
             parabola.within(self._radius)  # products lead to the minimum by and by
         newton = parabola.newton
         if newton is not None and newton.gain < self._tolerance:
             self.reason = (
-                f"converged: predicted decrease {max(newton.gain, 0.0):.1g}"
-                f" below {self._tolerance:.0e}, gradient {slope:.1g}"
+                f"converged: predicted decrease {max(0.0, newton.gain):.1g}"
+                f" below {self._tolerance:.0e}, gradient {here.slope:.1g}"
             )
             return None
         free = self.objective.free
@@ -295,7 +296,7 @@ class TrustRegion(Generic[ObjectiveT]):
         known = self._secant is not None and self._secant.is_used
         if known and isinstance(here, Quadratic):
             assert self._secant is not None
-            parabola = Parabola(here.gradient, here.curvature + self._secant.lacking)
+            parabola = _of(here, here.curvature + self._secant.lacking)
             if parabola.newton is not None:
                 return parabola
         return _plain(here)
@@ -323,7 +324,7 @@ class TrustRegion(Generic[ObjectiveT]):
             step = parabola.within(self._radius)
         self.reason = (
             f"stuck: no step down to a length of {step.length:.1g} lowers the loss,"
-            f" gradient {float(here.gradient.norm()):.1g}"
+            f" gradient {here.slope:.1g}"
         )
         return None
 
@@ -349,8 +350,15 @@ class TrustRegion(Generic[ObjectiveT]):
 def _plain(here: Here) -> Subproblem:
     """Return the parabola of the information alone."""
     if isinstance(here, Quadratic):
-        return Parabola(here.gradient, here.curvature)
+        return _of(here, here.curvature)
     return ProductParabola(here.gradient, here.curvature)
+
+
+def _of(here: Quadratic, curvature: Tensor) -> Parabola | KinkedParabola:
+    """Return the parabola of a curvature, with the kinks that there are."""
+    if here.kinks is None:
+        return Parabola(here.gradient, curvature)
+    return KinkedParabola(here.gradient, curvature, here.kinks)
 
 
 def _is_finite(here: Here) -> bool:

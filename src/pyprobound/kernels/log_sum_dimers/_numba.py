@@ -26,6 +26,7 @@ thread and, in float64, the sums ∂ω of the groups that each thread meets: pro
 sorted by group, so threads share few.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -36,7 +37,7 @@ from torch import Tensor
 
 from pyprobound._numerics import NEG_INF, scale_log
 from pyprobound.kernels._numba import Array, array_of, run
-from pyprobound.kernels._operators import direct
+from pyprobound.kernels._operators import differentiable, direct
 from pyprobound.kernels.log_sum_dimers import _reference
 from pyprobound.kernels.log_sum_dimers._numba_weights import Weights, relative_weights
 from pyprobound.kernels.log_sum_dimers._tiles import (
@@ -177,8 +178,7 @@ def _sorted(group: Tensor | None, n_probes: int, n_groups: int) -> tuple[Array, 
 # == operators ========================================================================
 
 
-@torch.library.custom_op("pyprobound::log_sum_dimers", mutates_args=())
-def _log_sums(
+def _sums(
     windows_a: Tensor,
     windows_b: Tensor | None,
     log_omega: Tensor,
@@ -193,28 +193,21 @@ def _log_sums(
     return sums
 
 
-@_log_sums.register_fake
-def _(windows_a: Tensor, *_: object) -> Tensor:
-    return windows_a.new_empty(len(windows_a))
-
-
-@torch.library.custom_op("pyprobound::log_sum_dimers_backward", mutates_args=())
 def _gradients(
     grad: Tensor,
+    _: object,
     windows_a: Tensor,
     windows_b: Tensor | None,
     log_omega: Tensor,
     group: Tensor | None,
     hill: Tensor | None,
-    by_a: bool,
-    by_b: bool,
-    by_omega: bool,
-    by_hill: bool,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Return the gradients by a, b, ω and h, empty where they are not asked for.
+    wanted: Sequence[bool],
+) -> list[Tensor | None]:
+    """Return the gradients by a, b, ω and h, None where they are not wanted.
 
-    Of a homodimer, the first one is the whole and the second one empty.
+    Of a homodimer, the first one is the whole.
     """
+    by_a, by_b, by_omega, by_hill = wanted
     work = _Work.of(windows_a, windows_b, log_omega, group, hill)
     to_a = np.empty(work.a.shape if by_a else (0, 0), work.a.dtype)
     to_b = np.empty(work.b.shape if by_b else (0, 0), work.a.dtype)
@@ -231,7 +224,7 @@ def _gradients(
         return (*work.arguments(rows), work.transposed, weights, to_a, to_b, *own)
 
     run(backward, len(work.a), arguments)
-    grad_omega, grad_hill = grad.new_empty(0), grad.new_empty(0)
+    grad_omega = grad_hill = None
     if by_omega or by_hill:
         of_pairs = _pair_shares(shares, log_omega, hill, folded=work.same)
         finite = log_omega.masked_fill(log_omega == NEG_INF, 0.0)
@@ -242,12 +235,12 @@ def _gradients(
             grad_hill = grad.new_tensor(energy)
     grad_a, grad_b = torch.from_numpy(to_a), torch.from_numpy(to_b)
     shape_b = windows_a.shape if windows_b is None else windows_b.shape
-    return (
-        grad_a.view(windows_a.shape) if by_a else grad_a.flatten(),
-        grad_b.view(shape_b) if by_b else grad_b.flatten(),
+    return [
+        grad_a.view(windows_a.shape) if by_a else None,
+        grad_b.view(shape_b) if by_b else None,
         grad_omega,
         grad_hill,
-    )
+    ]
 
 
 def _pair_shares(
@@ -278,70 +271,24 @@ def _pair_shares(
     return apart.transpose(2, 3)
 
 
-@_gradients.register_fake
-def _(grad: Tensor, *arguments: Any) -> tuple[Tensor, ...]:
-    windows_a, windows_b, log_omega, _, hill, *wanted = arguments
-    return tuple(
-        grad.new_empty(values.shape if by else 0)
-        for values, by in zip(
-            (windows_a, windows_b, log_omega, hill), wanted, strict=True
-        )
-    )
+def _in_torch(
+    windows_a: Tensor,
+    windows_b: Tensor | None,
+    log_omega: Tensor,
+    group: Tensor | None,
+    hill: Tensor | None,
+) -> Tensor:
+    """Return what `_sums` does, differentiable as often as one likes."""
+    second = windows_a if windows_b is None else windows_b
+    return _reference.log_sum_dimers(windows_a, second, log_omega, group, hill)
 
 
-# == gradients ========================================================================
-
-
-def _save_sums(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    ctx.save_for_backward(*inputs)
-
-
-def _backward_of_sums(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-    by_a, by_b, by_omega, _, by_hill = ctx.needs_input_grad
-    wanted = by_a, by_b, by_omega, by_hill
-    gradients = _gradients(grad, *ctx.saved_tensors, *wanted)
-    a, b, omega, hill = (
-        gradient if by else None for gradient, by in zip(gradients, wanted, strict=True)
-    )
-    return a, b, omega, None, hill
-
-
-def _save_gradients(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
-    ctx.save_for_backward(*inputs[:6])
-    ctx.wanted = inputs[6:]
-
-
-def _backward_of_gradients(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-    """Return second derivatives, by PyTorch: only Hessians and tests need them."""
-    again = torch.is_grad_enabled()
-    with torch.enable_grad():
-        grad, a, b, log_omega, group, hill = map(_variable, ctx.saved_tensors)
-        second = a if b is None else b
-        sums = _reference.log_sum_dimers(a, second, log_omega, group, hill)
-        wanted = [
-            (each, by)
-            for each, by, yes in zip(
-                (a, b, log_omega, hill), grads, ctx.wanted, strict=True
-            )
-            if yes and each is not None
-        ]
-        inputs, directions = zip(*wanted, strict=True)
-        first = torch.autograd.grad(sums, inputs, grad, create_graph=True)
-        places = [i for i, yes in enumerate(ctx.needs_input_grad) if yes]
-        variables = [(grad, a, b, log_omega, group, hill)[i] for i in places]
-        found = torch.autograd.grad(
-            first, variables, directions, create_graph=again, allow_unused=True
-        )
-    by_place = dict(zip(places, found, strict=True))
-    return tuple(by_place.get(i) for i in range(len(ctx.needs_input_grad)))
-
-
-def _variable(values: Any) -> Any:
-    """Return a tensor with a gradient, the same one if it has."""
-    if values is None or values.requires_grad or not values.is_floating_point():
-        return values
-    return values.detach().requires_grad_()
-
-
-_log_sums.register_autograd(_backward_of_sums, setup_context=_save_sums)
-_gradients.register_autograd(_backward_of_gradients, setup_context=_save_gradients)
+_log_sums = differentiable(
+    "log_sum_dimers",
+    _sums,
+    _gradients,
+    empty=lambda windows_a, *_: windows_a.new_empty(len(windows_a)),
+    reference=_in_torch,
+    leaves=["windows_a", "windows_b", "log_omega", "hill"],
+    keeps_results=False,
+)

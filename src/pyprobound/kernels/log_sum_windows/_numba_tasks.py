@@ -4,16 +4,16 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple, TypedDict
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from pyprobound._numerics import NEG_INF
+from pyprobound._numerics import NEG_INF, scale_log
 from pyprobound.kernels._numba import Array, array_of, run
 from pyprobound.kernels._numba_tables import Tables, in_parts, lanes_of
-from pyprobound.kernels._words import Layout, Reading, U, readings
+from pyprobound.kernels._words import Layout, Reading, U, Words, narrow, readings
 from pyprobound.kernels.log_sum_windows import _numba_logs as logs
 from pyprobound.kernels.log_sum_windows import _numba_products as products
 
@@ -207,18 +207,85 @@ class Task:
         run(logs.backward, self.n_probes, arguments)
 
 
-def tasks_of(
-    codes: Tensor,
-    known: Tensor,
-    spans: Tensor,
-    mixed: Tensor,
-    letters: Tensor,
-    others: Tensor,
-    bias: Tensor,
-    group: Tensor,
-    layout: Sequence[int],
-) -> list[Task]:
-    """Return what `log_sum_words` has to do with each kind of probes."""
+class Given(NamedTuple):
+    """What a call is given, as `log_sum_words` takes it but for the code of padding.
+
+    Attributes:
+        codes: (N, L) of any integer type.
+        known: The words (N, words) of letters as int16, or (0, 0).
+        spans: (N, 2) where the letters of each probe begin and end, or (0, 2).
+        mixed: (M,) the probes that are read with the tables of all codes.
+        letters: Tables (blocks, words, C) of letters.
+        others: Tables of all codes, or (0, 0, C).
+        bias: (G, W, C), G = 0 for none.
+        group: (N,) rows of the bias; anything of one row where G is at most 1.
+        layout: From `Words.layout`.
+    """
+
+    codes: Tensor
+    known: Tensor
+    spans: Tensor
+    mixed: Tensor
+    letters: Tensor
+    others: Tensor
+    bias: Tensor
+    group: Tensor
+    layout: Sequence[int]
+
+    def detached(self) -> "Given":
+        """Return the same without a graph."""
+        tables = self.letters.detach(), self.others.detach(), self.bias.detach()
+        letters, others, bias = tables
+        return self._replace(letters=letters, others=others, bias=bias)
+
+
+class Settings(TypedDict):
+    """The keyword arguments of the public function."""
+
+    dilation: int
+    bias: Tensor | None
+    log_bias: Tensor | None
+    group: Tensor | None
+    hill: Tensor | None
+
+
+def words_given(
+    seqs: Tensor,
+    filters: Sequence[Tensor],
+    embedding: Tensor,
+    pad: int,
+    settings: Settings,
+) -> Given | None:
+    """Return what the arguments of the public function say in words.
+
+    None if they cannot be said in words, or there is nothing to sum.
+    """
+    dilation, hill = settings["dilation"], settings["hill"]
+    channels = len(filters[0])
+    n_windows = seqs.shape[1] - dilation * (filters[0].shape[2] - 1)
+    if n_windows <= 0 or len(seqs) == 0:
+        return None
+    codes = narrow(seqs)
+    words = Words.of(codes, filters, embedding, pad, dilation)
+    if words is None:
+        return None
+    added = filters[0].new_zeros(0, n_windows, channels)
+    if settings["log_bias"] is not None:
+        added = settings["log_bias"].transpose(1, 2)
+    letters, others = words.with_channel_bias(settings["bias"])
+    if hill is not None:
+        letters, others = scale_log(letters, hill), scale_log(others, hill)
+        added = scale_log(added, hill)
+    group = settings["group"]
+    if group is None:
+        group = codes.new_zeros(1, dtype=torch.int64)
+    read = codes, words.known, words.spans, words.mixed
+    return Given(*read, letters, others, added, group, words.layout())
+
+
+def tasks_of(given: Given) -> list[Task]:
+    """Return what is to be done with each kind of probes."""
+    codes, known, spans, mixed, letters, others, bias, group, layout = given
     all_groups = _Bias.of(bias, group)
     tables = array_of(letters), array_of(others)
     return [

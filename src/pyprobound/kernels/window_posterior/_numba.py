@@ -10,22 +10,24 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pyprobound._numerics import scale_log
 from pyprobound.kernels._numba import Array, jit, run
 from pyprobound.kernels._numba_tables import lanes_of
 from pyprobound.kernels._words import (
     TILE,
     ZERO,
     U,
-    Words,
-    narrow,
     room_for,
     windows_of,
     words_of_tile,
 )
 from pyprobound.kernels.log_sum_windows._numba_logs import fractions
 from pyprobound.kernels.log_sum_windows._numba_products import sum_of_part
-from pyprobound.kernels.log_sum_windows._numba_tasks import Task, tasks_of
+from pyprobound.kernels.log_sum_windows._numba_tasks import (
+    Settings,
+    Task,
+    tasks_of,
+    words_given,
+)
 from pyprobound.kernels.window_posterior import _reference
 
 
@@ -129,46 +131,20 @@ def window_posterior(
     hill: Tensor | None,
 ) -> Callable[[slice], Tensor]:
     """Return what gives windows their weights; see the public function."""
-    channels = len(filters[0])
-    n_windows = seqs.shape[1] - dilation * (filters[0].shape[2] - 1)
-    tables = None
-    if n_windows > 0 and len(seqs):
-        seqs = narrow(seqs)
-        tables = Words.of(seqs, filters, embedding, pad, dilation)
-    if tables is None:
-        return _reference.window_posterior(
-            seqs,
-            filters,
-            embedding,
-            pad,
-            dilation=dilation,
-            bias=bias,
-            log_bias=log_bias,
-            group=group,
-            hill=hill,
-        )
-    added = filters[0].new_zeros(0, n_windows, channels)
-    if log_bias is not None:
-        added = log_bias.transpose(1, 2)
-    letters, others = tables.with_channel_bias(bias)
-    if hill is not None:
-        letters, others = scale_log(letters, hill), scale_log(others, hill)
-        added = scale_log(added, hill)
-    if group is None:
-        group = seqs.new_zeros(1, dtype=torch.int64)
-    tasks = tasks_of(
-        seqs,
-        tables.known,
-        tables.spans,
-        tables.mixed,
-        letters.detach(),
-        others.detach(),
-        added.detach(),
-        group,
-        tables.layout(),
-    )
+    settings: Settings = {
+        "dilation": dilation,
+        "bias": bias,
+        "log_bias": log_bias,
+        "group": group,
+        "hill": hill,
+    }
+    given = words_given(seqs, filters, embedding, pad, settings)
+    if given is None:
+        return _reference.window_posterior(seqs, filters, embedding, pad, **settings)
+    tasks = tasks_of(given.detached())
+    _, n_windows, channels = given.bias.shape
     n_probes, lanes = len(seqs), lanes_of(channels)
-    dtype = added.detach().numpy().dtype
+    dtype = given.bias.detach().numpy().dtype
 
     def weights_of(piece: slice) -> Tensor:
         start, stop, _ = piece.indices(n_probes)

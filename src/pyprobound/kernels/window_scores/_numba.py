@@ -22,7 +22,7 @@ from pyprobound.kernels._numba_tables import (
     entry_of,
     from_parts,
 )
-from pyprobound.kernels._operators import direct
+from pyprobound.kernels._operators import differentiable, direct
 from pyprobound.kernels._vectors import entry, plus, set_entry
 from pyprobound.kernels._words import (
     MIXED,
@@ -167,8 +167,7 @@ def _tasks(
     ]
 
 
-@torch.library.custom_op("pyprobound::score_words", mutates_args=())
-def score_words(
+def _scores(
     codes: Tensor,
     known: Tensor,
     spans: Tensor,
@@ -207,9 +206,9 @@ def score_words(
     return out
 
 
-@torch.library.custom_op("pyprobound::score_words_backward", mutates_args=())
-def score_words_backward(
+def _gradients(
     grad: Tensor,
+    _: object,
     codes: Tensor,
     known: Tensor,
     spans: Tensor,
@@ -219,16 +218,13 @@ def score_words_backward(
     layout: Sequence[int],
     pad: int,
     wanted: Sequence[bool],
-) -> tuple[Tensor, Tensor]:
-    """Return the gradients of letters and of others, empty where not wanted.
-
-    Args:
-        grad: (N, C, W) of the scores.
-        codes: As in `score_words`, and all others but the last.
-        wanted: Which of the two gradients are.
-    """
+) -> list[Tensor | None]:
+    """Return the gradients of letters and of others, None where not wanted."""
     parts = array_of(grad)
-    made = [table.new_empty(0) for table in (letters, others)]
+    made = [
+        torch.zeros_like(table) if yes else None
+        for table, yes in zip((letters, others), wanted, strict=True)
+    ]
     for task in _tasks(codes, known, spans, mixed, letters, others, layout):
         table = (letters, others)[task.kind]
         if not wanted[task.kind]:
@@ -252,71 +248,14 @@ def score_words_backward(
         run(_backward, len(shares), arguments)
         total = from_parts(sums.sum(0), tuple(table.shape))
         made[task.kind] = torch.from_numpy(total).to(table.dtype)
-    for kind, table in enumerate((letters, others)):
-        if wanted[kind] and made[kind].shape != table.shape:
-            made[kind] = torch.zeros_like(table)
-    return made[0], made[1]
+    return made
 
 
-@score_words.register_fake
-def _(codes, known, spans, mixed, letters, others, layout, pad):
+def _empty(codes: Tensor, *inputs: Any) -> Tensor:
+    _, _, _, letters, _, layout, _ = inputs
     n_windows = codes.shape[1] - layout[1] + 1
-    return letters.new_empty(codes.shape[0], letters.shape[2], n_windows)
-
-
-@score_words_backward.register_fake
-def _(grad, codes, known, spans, mixed, letters, others, layout, pad, wanted):
-    return tuple(
-        t.new_empty(t.shape if yes else (0,))
-        for t, yes in zip((letters, others), wanted, strict=True)
-    )
-
-
-def _save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    *tensors, layout, pad = inputs
-    ctx.fixed = layout, pad
-    ctx.save_for_backward(*tensors)
-
-
-def _differentiate(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-    wanted = [bool(needed) for needed in ctx.needs_input_grad[4:6]]
-    made = score_words_backward(
-        grad.contiguous(), *ctx.saved_tensors, *ctx.fixed, wanted
-    )
-    gradients = [t if yes else None for t, yes in zip(made, wanted, strict=True)]
-    return (*(None,) * 4, *gradients, None, None)
-
-
-score_words.register_autograd(_differentiate, setup_context=_save)
-
-
-def _save_backward(ctx: Any, inputs: tuple[Any, ...], output: object) -> None:
-    _, codes, _, _, _, letters, others, layout, pad, ctx.wanted = inputs
-    ctx.fixed = layout, pad
-    ctx.save_for_backward(codes, letters, others)
-
-
-def _differentiate_again(
-    ctx: Any,
-    *directions: Tensor,
-) -> tuple[Tensor | None, ...]:
-    """Return the gradient with respect to `grad`: the backward pass is linear in it."""
-    codes, letters, others = ctx.saved_tensors
-    tables = letters, others
-    chosen = [
-        direction if yes else torch.zeros_like(table)
-        for direction, table, yes in zip(directions, tables, ctx.wanted, strict=True)
-    ]
-    # A window that is −∞ has no gradient: its scores are −∞ in the tables too.
-    windows = scores_in_torch(codes, letters, others, *ctx.fixed)
-    along = scores_in_torch(codes, chosen[0], chosen[1], *ctx.fixed)
-    along = along.masked_fill(windows == NEG_INF, 0.0)
-    return along.transpose(1, 2), *(None,) * 9
-
-
-score_words_backward.register_autograd(
-    _differentiate_again, setup_context=_save_backward
-)
+    made: Tensor = letters.new_empty(codes.shape[0], letters.shape[2], n_windows)
+    return made
 
 
 def scores_in_torch(
@@ -326,7 +265,7 @@ def scores_in_torch(
     layout: Sequence[int],
     pad: int,
 ) -> Tensor:
-    """Return the scores (N, W, C) of `score_words` in plain, differentiable PyTorch."""
+    """Return the scores (N, W, C) in plain, differentiable PyTorch."""
     of_letters, of_codes = layouts(layout)
     codes = codes.long()
     is_letter = codes < of_letters.n_symbols
@@ -366,6 +305,31 @@ def _summed(codes: Tensor, tables: Tensor, layout: Layout) -> Tensor:
     assert total is not None  # there is at least one block
     return total
 
+
+def _in_torch(
+    codes: Tensor,
+    known: Tensor,
+    spans: Tensor,
+    mixed: Tensor,
+    letters: Tensor,
+    others: Tensor,
+    layout: Sequence[int],
+    pad: int,
+) -> Tensor:
+    """Return the scores (N, C, W); a window that is −∞ has no gradient."""
+    windows = scores_in_torch(codes, letters, others, layout, pad).transpose(1, 2)
+    return windows.masked_fill(windows == NEG_INF, NEG_INF)
+
+
+score_words = differentiable(
+    "score_words",
+    _scores,
+    _gradients,
+    empty=_empty,
+    reference=_in_torch,
+    leaves=["letters", "others"],
+    keeps_results=False,
+)
 
 # == the kernel =======================================================================
 
