@@ -197,7 +197,7 @@ def test_opening_says_what_was_fitted_to_what(fits: Fitted) -> None:
 
 
 def test_relative_affinities_are_those_of_the_energies(fits: Fitted) -> None:
-    run = fits(ONE)
+    run = fits(KD_FIT)
     result = json.loads((run / "result.json").read_text(encoding="utf-8"))
     energies = result["modes"][1]["energies"]
     (caption,) = (x for x in tables(saved(run)) if x.startswith("Relative affinity"))
