@@ -57,6 +57,7 @@ SUBMODULES = (
     "base",
     "cooperativity",
     "experiment",
+    "fitting",
     "layers",
     "loss",
     "mode",
@@ -68,6 +69,7 @@ SUBMODULES = (
 SPECIAL_DEFAULTS = {
     "-inf": -math.inf,
     "frozenset()": frozenset(),
+    "lambda y: y": "lambda y: y",
     "sys.stdout": "sys.stdout",
     "tensor(inf)": math.inf,
 }
@@ -159,6 +161,8 @@ def comparable(default: object) -> object:
         return "sys.stdout"
     if isinstance(default, torch.Tensor):
         return default.item()
+    if inspect.isfunction(default) and default(1) == 1:
+        return "lambda y: y"
     return default
 
 
