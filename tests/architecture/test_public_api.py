@@ -57,6 +57,7 @@ SUBMODULES = (
     "base",
     "cooperativity",
     "experiment",
+    "fitting",
     "layers",
     "loss",
     "mode",
@@ -69,6 +70,7 @@ ON_THEIR_OWN = ("plotting",)  # not imported with the package, which stays light
 SPECIAL_DEFAULTS = {
     "-inf": -math.inf,
     "frozenset()": frozenset(),
+    "lambda y: y": "lambda y: y",
     "sys.stdout": "sys.stdout",
     "tensor(inf)": math.inf,
 }
@@ -160,6 +162,8 @@ def comparable(default: object) -> object:
         return "sys.stdout"
     if isinstance(default, torch.Tensor):
         return default.item()
+    if inspect.isfunction(default) and default(1) == 1:
+        return "lambda y: y"
     return default
 
 
