@@ -541,6 +541,15 @@ def show(rows: Sequence[Row]) -> None:
     print(f"all intervals: {pooled(rows):.4f} hold the truth", flush=True)
 
 
+def plain(row: Mapping[str, object]) -> dict[str, object]:
+    """Return a row without what was not asked for, which JSON has no number for."""
+    return {
+        key: value
+        for key, value in row.items()
+        if not np.isnan(value if isinstance(value, float | tuple) else 0.0).any()
+    }
+
+
 def main() -> None:
     """Run the study and write its numbers."""
     parser = argparse.ArgumentParser(
@@ -576,7 +585,7 @@ def main() -> None:
             for name in options.only
         },
         "covered": pooled(rows),
-        "results": [asdict(row) for row in rows],
+        "results": [plain(asdict(row)) for row in rows],
     }
     some = "" if options.only == list(KINDS) else "-" + "-".join(options.only)
     name = f"intervals{some}.json" if options.keep else "intervals.json"
