@@ -46,7 +46,8 @@ max_overlap = 1
 max_spacing = 3
 spacing = [{ offset = 3, log_omega = 3.0 }, { offset = 4, log_omega = 1.0 }]
 [optimizer]
-epochs = 4
+procedure = "simultaneous"
+epochs = 8
 validation_fraction = 0.1
 [simulate]
 n_probes = 1500
