@@ -248,7 +248,8 @@ class Tally:
                 key: experiment[key]
                 for key in ("r2_probes", "r2_words", "explained_share")
             }
-        own |= measured.get("dispersion", {})
+        for value in measured.get("dispersion", {}).values():
+            own["dispersion"] = value
         for motif in measured.get("sites", []):
             for key in ("letters_outside", "flanks", "places"):
                 own[f"{key}_share"] = motif[key]["share"]

@@ -1,8 +1,11 @@
 """What a diagnosis says, in words and as JSON."""
 
+import ast
 import json
 import math
+from pathlib import Path
 
+import pyprobound.diagnosis
 from pyprobound.diagnosis import Diagnosis, Finding, Severity
 
 
@@ -54,3 +57,27 @@ def test_json_keeps_all_but_what_is_no_number() -> None:
     assert again.findings == (found,)
     assert again.numbers == {"a": {"b": [1.0, None]}, "c": None}
     assert again.verdict == whole.verdict
+
+
+def codes_in_source() -> set[str]:
+    """Return the second argument of every finding that the package makes."""
+    folder = Path(str(pyprobound.diagnosis.__file__)).parent
+    found = set()
+    for path in folder.glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            is_finding = isinstance(node, ast.Call) and (
+                isinstance(node.func, ast.Name) and node.func.id == "Finding"
+            )
+            if is_finding and len(node.args) > 1:
+                code = node.args[1]
+                assert isinstance(code, ast.Constant)
+                found.add(str(code.value))
+    return found
+
+
+def test_every_code_is_documented() -> None:
+    codes = codes_in_source()
+    assert {"flanks", "nothing-learned", "kernel-too-small"} <= codes
+    page = Path(__file__).parents[2] / "docs" / "verdict.md"
+    text = page.read_text(encoding="utf-8")
+    assert sorted(code for code in codes if f"`{code}`" not in text) == []

@@ -49,6 +49,17 @@ def test_wrong_flanks_are_named_first(folder: Path) -> None:
     assert found.number > 0.05
 
 
+def test_flanks_of_the_wrong_sense_are_named(folder: Path) -> None:
+    other = {"A": "T", "C": "G", "G": "C", "T": "A"}
+    changes = {
+        flank: "".join(other[letter] for letter in reversed(flank))
+        for flank in (LEFT, RIGHT)
+    }
+    found = of(fitted(folder, "sense", changes=changes)).findings[0]
+    assert found.code == "flanks"
+    assert "it looks as if each was its reverse complement" in found.advice
+
+
 def test_a_motif_too_small_is_named_first(
     folder: Path, good: Mapping[str, Any]
 ) -> None:

@@ -3,8 +3,10 @@
 import pytest
 import torch
 
+from pyprobound.errors import InputError
 from pyprobound.fisher import CountObjective
 from pyprobound.fisher._penalty import penalty_of
+from pyprobound.table import CountBatch
 from tests.fisher.models import CASES, brute_force
 
 
@@ -41,3 +43,12 @@ def test_loss_and_gradient_are_the_models(name: str) -> None:
         rtol=1e-8,
         atol=1e-10,
     )
+
+
+def test_negative_counts_are_refused_as_measurements() -> None:
+    name = next(iter(CASES))
+    model, tables = CASES[name]()
+    batches = [CountBatch(table.seqs, table.target.clone()) for table in tables]
+    batches[0].target[1, 0] = -1
+    with pytest.raises(InputError, match=r"row 1 \(from 0\): count -1 in column 0"):
+        CountObjective(model, batches)

@@ -262,16 +262,16 @@ def test_saturation_of_another_assay_is_found_far_from_the_models_scale() -> Non
 @pytest.mark.parametrize("scale", [1e-7, 1e7])
 def test_units_of_the_measurements_do_not_matter(scale: float) -> None:
     seqs = probes(80, 12, seed=2)
-    y = made(m=1.0, b=0.1, shift=-1.0, noise=0.02, seqs=seqs)
+    y = made(m=1.0, b=0.1, shift=-6.0, noise=0.02, seqs=seqs, scale=3.0)
     fit = Fit(
-        selected(seqs),
+        selected(seqs, scale=3.0),
         table(seqs, [scale * each for each in y]),
         torch.sigmoid,
         train_offset=True,
     )
     fit.fit()
     reference = Fit(
-        selected(seqs),
+        selected(seqs, scale=3.0),
         table(seqs, y),
         torch.sigmoid,
         train_offset=True,

@@ -347,6 +347,20 @@ def test_letters_that_are_not_identified_are_faint_and_have_no_bar() -> None:
     assert np.isfinite(drawn.ax.get_ylim()).all()
 
 
+def test_long_bars_are_cut_and_said_to_be() -> None:
+    psam = random_psam(5)
+    letters = plotting.logomaker_plotter(axes(), psam).glyph_df
+    tallest = letters["ceiling"].max() - letters["floor"].min()
+    drawn = plotting.logomaker_plotter(axes(), psam, errors=Independent(psam, 30))
+    low, high = drawn.ax.get_ylim()
+    assert high - low < 2.2 * tallest
+    below, above = (line for line in drawn.ax.lines if line.get_marker() in {"^", "v"})
+    for arrows, edge in ((below, low), (above, high)):
+        assert len(arrows.get_xdata()) == len(drawn.glyph_df)
+        assert set(arrows.get_ydata()) == {edge}
+    assert "arrows: cut" in drawn.ax.get_xlabel()
+
+
 def test_letters_without_error_have_no_bar() -> None:
     psam = random_psam(3)
     drawn = plotting.logomaker_plotter(axes(), psam, errors=Independent(psam, 0))
@@ -405,3 +419,24 @@ def test_logo_object_holds_tables() -> None:
         "floor",
         "ceiling",
     ]
+
+
+@pytest.mark.parametrize("pairs", [0, 1])
+@pytest.mark.parametrize("width", [3, 6])
+@pytest.mark.parametrize("scale", [1e-3, 1, 100])
+def test_nothing_lies_outside_of_the_figure(
+    pairs: int, width: float, scale: float
+) -> None:
+    psam = random_psam(3, pairs=pairs)
+    with torch.no_grad():
+        for packed in psam.betas.all_packed():
+            packed.mul_(scale)
+    errors = Independent(psam, 5 * scale, unknown=0.2)
+    figure = plotting.logo(psam, 1.5, width, errors=errors)
+    with settings():
+        figure.draw_without_rendering()
+        box = figure.get_tightbbox()
+    assert box.x0 > 0
+    assert box.y0 > 0
+    assert box.x1 < figure.get_figwidth()
+    assert box.y1 < figure.get_figheight()

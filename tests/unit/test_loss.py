@@ -627,3 +627,14 @@ def test_setup_string_shows_every_setting() -> None:
         "\tpseudocount: 20\n"
         "\tfull_loss: False"
     )
+
+
+@pytest.mark.parametrize("max_split", [None, 2])
+def test_negative_counts_are_refused_as_measurements(max_split: int | None) -> None:
+    counts = COUNTS.clone()
+    counts[3, 1] = -2
+    loss = MultiExperimentLoss([experiment()], max_split=max_split)
+    with pytest.raises(
+        PyProBoundError, match=r"row 3 \(from 0\): count -2 in column 1"
+    ):
+        loss([CountBatch(SEQS, counts)])

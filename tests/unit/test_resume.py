@@ -78,10 +78,12 @@ def process(
     *,
     val: bool = False,
     dimer: bool = False,
+    lambda_l1: float = 0,
     **settings: Any,
 ) -> tuple[Fit, Optimizer[Any]]:
     """What a process does before it fits."""
     fit = fit_to_be(val=val, dimer=dimer)
+    fit.model.lambda_l1 = lambda_l1
     arguments = {"greedy_threshold": 1e-4, "output": folder / "fit.log", **settings}
     return fit, fit.optimizer(folder, state=state, **arguments)
 
@@ -126,6 +128,7 @@ def at_once(optimizer: Optimizer[Any]) -> torch.Tensor:
 CASES: dict[str, tuple[Go, dict[str, Any]]] = {
     "trust region": (sequentially, {"dtype": torch.float64, "epochs": 6}),
     "float32": (sequentially, {"epochs": 3}),
+    "kinks": (at_once, {"dtype": torch.float64, "epochs": 6, "lambda_l1": 0.002}),
     "dimer": (sequentially, {"epochs": 1, "dimer": True}),
     "held out": (sequentially, {"epochs": 3, "val": True}),
     "L-BFGS": (

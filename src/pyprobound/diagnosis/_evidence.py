@@ -122,7 +122,9 @@ def evidence_of(
                 zip(built.experiments, tables, strict=True)
             )
         ]
-        if sum(each.plain.n_single_columns for each in samples) > MOST_SINGLE:
+        n_single = sum(each.plain.n_single_columns for each in samples)
+        is_bound = all(each.plain.selection.bindings for each in samples)
+        if n_single > MOST_SINGLE or not is_bound:
             return None
         return _gathered(samples, len(free), penalty_of(built.loss, free)[2])
 

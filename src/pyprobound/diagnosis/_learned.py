@@ -158,7 +158,8 @@ def _agreement(
         yield Finding(
             Severity.PROBLEM if worst < BAD else Severity.CAUTION,
             "poor-agreement",
-            f"Predicted and observed reads disagree in {name}: R² {shown}.",
+            f"Predicted and observed reads disagree in {name}: R² {shown},"
+            " the scatter of counting taken off.",
             "What is missing from the model is likely among the other findings; look at"
             " the plots of enrichment.",
             where,
@@ -169,7 +170,8 @@ def _agreement(
         yield Finding(
             Severity.FINE,
             "agreement",
-            f"Predicted and observed reads agree in {name}: R² {shown}.",
+            f"Predicted and observed reads agree in {name}: R² {shown},"
+            " the scatter of counting taken off.",
             where=where,
             number=worst,
         )

@@ -1,13 +1,14 @@
 """What score tests say is missing: letters outside a motif, flanks, places, words."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import torch
 from torch import Tensor
 
 from pyprobound.diagnosis._evidence import Evidence, Sample
 from pyprobound.diagnosis._findings import Finding, Severity
+from pyprobound.diagnosis._flank_guesses import guesses
 from pyprobound.diagnosis._learned import Learned
 from pyprobound.diagnosis._score_tests import Tested
 from pyprobound.diagnosis._windows import Motif, outside_positions
@@ -15,6 +16,12 @@ from pyprobound.report import Json
 
 CAUTION, PROBLEM = 0.01, 0.05
 """What is missing, as a share of what the motifs explain."""
+
+MOST = 0.5
+"""Of what wrong flanks miss, what a mistake must explain to be named."""
+
+NEAR_ONE = 0.5, 2.0
+"""The step that a fit would begin with, where it would end at 1."""
 
 LOG_P = -14.0
 """The log probability by chance, below which a test counts: 10⁻⁶."""
@@ -159,18 +166,40 @@ def _flanks(
     severity, share = judge.severity(found), judge.share(found)
     if severity == Severity.FINE:
         return
+    mistakes = guesses(sample, motif, judge.tests.n_parameters)
     yield Finding(
         severity,
         "flanks",
         f"Sites of {motif.name} that overlap a flank ({_sides(judge, sample, motif)})"
         " bind otherwise than the given flank letters say:"
         f" {share:.1%} of what is explained is missed there.",
-        f"Check the letters of the flanks of {sample.name}: swapped, reversed, of"
-        " another library, or off by a letter from the probe. If they are right, let"
-        " the mode have a position_bias.",
+        _advice_on_flanks(sample, mistakes, found),
         where,
         share,
         weight=share,
+    )
+
+
+def _advice_on_flanks(
+    sample: Sample, mistakes: Mapping[str, Tested], found: Tested
+) -> str:
+    """Return what to do: what the mistake is, if one explains most of what is found."""
+    gains = {
+        mistake: tested.gain
+        for mistake, tested in mistakes.items()
+        if NEAR_ONE[0] < float(tested.change[0]) < NEAR_ONE[1]
+    }
+    best = max(gains, key=lambda mistake: gains[mistake], default=None)
+    if best is not None and gains[best] > MOST * found.gain:
+        part = min(1.0, gains[best] / found.gain)
+        return (
+            f"Check the flanks of {sample.name}: it looks as if {best}, which would"
+            f" explain {part:.0%} of it."
+        )
+    return (
+        f"Check the letters of the flanks of {sample.name}: of another library, or off"
+        " by letters from the probe? If they are right, let the mode have a"
+        " position_bias."
     )
 
 

@@ -23,7 +23,7 @@ from pyprobound.base import Binding
 from pyprobound.cooperativity import Cooperativity
 from pyprobound.fisher._linear import Laid, LinearMap
 from pyprobound.fisher._parameters import FreeParameters
-from pyprobound.kernels import window_features, window_posterior
+from pyprobound.kernels import dimer_posterior, window_features, window_posterior
 from pyprobound.layers.conv0d import Conv0d
 from pyprobound.layers.conv1d import Conv1d
 from pyprobound.mode import Mode
@@ -287,14 +287,19 @@ class _DimerDerivatives(ScoreDerivatives):
             for mode in modes
         ]
         self._hill = _place(free.column_of(dimer.log_hill), columns)
+        # ω: the column of each entry, or a map if columns mix entries
+        self._places = torch.zeros(0, dtype=torch.int64, device=seqs.device)
+        self._mixed: Laid | None = None
         with torch.enable_grad():
             dimer.settle()
-            self._omega_map: Laid | None = None
             bias = [b for b in dimer.log_posbias if free.has(b)]
             if bias or free.has(dimer.spacing.log_spacing):
                 log_omega = _omega_of_all_groups(dimer, seqs)
-                found = LinearMap.of(log_omega, free)
-                self._omega_map = found.laid(columns, log_omega.device)
+                laid = LinearMap.of(log_omega, free).laid(columns, log_omega.device)
+                if laid.places is None:
+                    self._mixed = laid
+                else:
+                    self._places = laid.places
 
     def at(self, log_scores: Tensor) -> Pieces:
         """Return the derivatives, (n, columns) float64."""
@@ -312,24 +317,39 @@ class _DimerDerivatives(ScoreDerivatives):
         dimer = self._dimer
         evaluation = Evaluation(self.seqs[rows])
         log_omega, group = _omega_and_group(dimer, evaluation)
-        first = evaluation(dimer.mode_a.evaluate_windows)
-        second = evaluation(dimer.mode_b.evaluate_windows)
-        pairs = first[:, :, None, :, None] + second[:, None, :, None, :]
-        pairs = pairs + (log_omega if group is None else log_omega[group])
-        hill = dimer.hill
-        scaled = pairs if hill is None else hill * pairs
-        weights = _posterior(scaled, log_scores)
-        out = _empty(len(weights), self.columns, weights.device)
+        windows = [
+            evaluation(mode.evaluate_windows) for mode in (dimer.mode_a, dimer.mode_b)
+        ]
+        n_columns, hill = len(self.columns), dimer.hill
+        found = dimer_posterior(
+            windows[0],
+            windows[1],
+            log_omega,
+            log_scores,
+            self._places.view(-1, *log_omega.shape[1:]),
+            n_columns,
+            group=group,
+            hill=hill,
+        )
+        power = 1.0 if hill is None else float(hill)
+        out = power * found.of_places
+        if self._mixed is not None:
+            pairs = windows[0][:, :, None, :, None] + windows[1][:, None, :, None, :]
+            pairs = pairs + (log_omega if group is None else log_omega[group])
+            weights = power * _posterior(power * pairs, log_scores)
+            self._mixed.add_grouped(weights.flatten(1), group, out)
+        shares = found.of_a, found.of_b
         if self._hill is not None:
-            present = scaled.masked_fill(weights == 0, 0.0)
-            out[:, self._hill] = (weights * present).sum((1, 2, 3, 4), dtype=out.dtype)
-        if hill is not None:
-            weights = hill * weights
-        for add, others in zip(adders, ((2, 4), (1, 3)), strict=True):
+            # h·a, h·b and h·ω of the pairs, each summed with π as weights
+            out[:, self._hill] = found.energy + sum(
+                (share * power * scores.masked_fill(share == 0, 0.0)).sum(
+                    (1, 2), dtype=out.dtype
+                )
+                for share, scores in zip(shares, windows, strict=True)
+            )
+        for add, share in zip(adders, shares, strict=True):
             if add is not None:
-                add(rows, weights.sum(others), out)
-        if self._omega_map is not None:
-            self._omega_map.add_grouped(weights.flatten(1), group, out)
+                add(rows, power * share, out)
         return out
 
     def bytes_per_probe(self) -> int:
@@ -339,7 +359,10 @@ class _DimerDerivatives(ScoreDerivatives):
         windows_a = first.out_channels * first.out_len(length)
         windows_b = second.out_channels * second.out_len(length)
         own = [w.bytes_per_probe() for w in self._windows if w is not None]
-        return 8 * (4 * windows_a * windows_b + 2 * len(self.columns)) + sum(own)
+        n_scores = 4 * (windows_a + windows_b)
+        if self._mixed is not None:
+            n_scores += 4 * windows_a * windows_b
+        return 8 * (n_scores + 3 * len(self.columns)) + sum(own)
 
 
 def _omega_of_all_groups(dimer: Cooperativity, seqs: Tensor) -> Tensor:

@@ -12,13 +12,15 @@ it; `use_backend` chooses (see `_backends`).
     log_sum_dimers       log Σ over all pairs of windows            (N,)
     window_features      weighted sums of the letters in windows    (n, columns)
     window_posterior     the weights of windows in their log sum    (n, C, W)
+    dimer_posterior      those of pairs, summed over windows, …     (n, …)
 
-The last two are derivatives themselves, and have none; so is `selection_information`,
+The last three are derivatives themselves, and have none; so is `selection_information`,
 beside the cost of counts in `selection`. They are made for a piece of the probes at a
 time.
 """
 
 from pyprobound.kernels._backends import use_backend
+from pyprobound.kernels.dimer_posterior import dimer_posterior
 from pyprobound.kernels.log_sum_dimers import log_sum_dimers
 from pyprobound.kernels.log_sum_windows import log_sum, log_sum_windows
 from pyprobound.kernels.window_features import window_features
@@ -26,6 +28,7 @@ from pyprobound.kernels.window_posterior import window_posterior
 from pyprobound.kernels.window_scores import soft_window_scores, window_scores
 
 __all__ = [
+    "dimer_posterior",
     "log_sum",
     "log_sum_dimers",
     "log_sum_windows",

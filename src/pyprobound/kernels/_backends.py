@@ -28,6 +28,7 @@ LITTLE_WORK = 2**16
 
 Backend = Literal["auto", "numba", "reference", "triton"]
 Kernel = Literal[
+    "dimer_posterior",
     "log_sum_dimers",
     "log_sum_windows",
     "selection",
@@ -38,7 +39,11 @@ Kernel = Literal[
 ]
 
 
-WITHOUT_TRITON: tuple[Kernel, ...] = ("selection_information", "window_posterior")
+WITHOUT_TRITON: tuple[Kernel, ...] = (
+    "dimer_posterior",
+    "selection_information",
+    "window_posterior",
+)
 """Kernels that PyTorch computes on CUDA: parts of a pass over the information."""
 
 

@@ -32,7 +32,7 @@ from pyprobound.page._render import anchor
 from pyprobound.page._run import Numbers, Run
 from pyprobound.page._sites import relative, single_mutants, spelled, strongest
 from pyprobound.plotting import logo, posbias, svg
-from pyprobound.uncertainty import NORMAL_95, NOT_IDENTIFIED
+from pyprobound.uncertainty import NOT_IDENTIFIED
 
 _N_SITES = 12
 _PER_POSITION = 0.5
@@ -193,8 +193,7 @@ def _sites(run: Run, psam: PSAM) -> Table:
         shown = factor_cell(value, error, has_errors=run.errors is not None)
         cells.append(replace(shown, detail=""))
         if run.errors is not None:
-            low = math.exp(value - NORMAL_95 * error)
-            cells.append(Cell(shown.detail, low))
+            cells.append(Cell(shown.detail or "–", shown.order))
         rows.append(cells)
     other = [Column("Other strand", is_number=False)] if psam.score_reverse else []
     return Table(

@@ -224,11 +224,9 @@ def _draw(
     """Draw the letters of a channel, its error bars and its axes."""
     letters, numbers = letters_of(psam), positions_of(psam, reverse=reverse)
     value = energies.value[channel]
-    error = np.full_like(value, np.nan)
-    if energies.error is not None:
-        error = energies.error[channel]
+    error = _error_of(energies, channel)
     whole = _table(value, error, letters, numbers)
-    low, high = _reach(whole)
+    low, high, _ = _reach(value, error)
     ax.set_xlim(-0.5, len(numbers) - 0.5)
     ax.set_ylim(low - _MARGIN * (high - low), high + _MARGIN * (high - low))
     tall = whole["value"].abs() * size[1] / (high - low)  # inches
@@ -247,6 +245,14 @@ def _draw(
         value.T, pd.Index(numbers, name="position"), pd.Index(letters, name="letter")
     )
     return Logo(ax, heights, drawn.drop(columns="shape"), patches, bars)
+
+
+def _error_of(energies: Energies, channel: int) -> Array:
+    """Return the errors of a channel, NaN where there are none."""
+    if energies.error is None:
+        return np.full_like(energies.value[channel], np.nan)
+    error: Array = energies.error[channel]
+    return error
 
 
 def _table(
@@ -268,11 +274,23 @@ def _table(
     )
 
 
-def _reach(table: pd.DataFrame) -> tuple[float, float]:
-    """Return what letters and bars need, at least something around zero."""
-    edge, arm = _edge(table), NORMAL_95 * table["error"].fillna(0)
-    low, high = min(0.0, (edge - arm).min()), max(0.0, (edge + arm).max())
-    return (low, high) if high > low else (-1.0, 1.0)
+def _reach(value: Array, error: Array) -> tuple[float, float, bool]:
+    """Return what letters and bars need, and whether bars are cut.
+
+    Bars take at most as much room as the letters: one letter of which little is known
+    does not make all others small.
+    """
+    floor = stack(value)
+    low, high = min(0.0, floor.min()), max(0.0, (floor + np.abs(value)).max())
+    if high == low:
+        return -1.0, 1.0, False
+    edge = np.where(value > 0, floor + value, floor)
+    arm = NORMAL_95 * np.nan_to_num(error)
+    lowest, highest = (edge - arm).min(), (edge + arm).max()
+    room = (high - low) / 2
+    is_cut = bool(lowest < low - room or highest > high + room)
+    low, high = min(low, max(lowest, low - room)), max(high, min(highest, high + room))
+    return float(low), float(high), is_cut
 
 
 def _edge(table: pd.DataFrame) -> "pd.Series[float]":
@@ -339,7 +357,17 @@ def _draw_bars(ax: Axes, drawn: pd.DataFrame, half: float) -> LineCollection:
     ends = np.stack([np.stack([x, edge - arm], 1), np.stack([x, edge + arm], 1)], 1)
     bars = LineCollection(list(ends), colors=INK, linewidths=0.8, zorder=2.5)
     ax.add_collection(bars, autolim=False)
+    low, high = ax.get_ylim()
+    _point(ax, x[edge - arm < low], low, "v")
+    _point(ax, x[edge + arm > high], high, "^")
     return bars
+
+
+def _point(ax: Axes, x: "pd.Series[float]", y: float, marker: str) -> None:
+    """Draw arrows at an end of the axes, where bars are cut."""
+    if len(x):
+        ends = np.full(len(x), y)
+        ax.plot(x, ends, marker, color=INK, markersize=4, clip_on=False)
 
 
 def _axis_label(energies: Energies, width: float, *, reverse: bool) -> str:
@@ -347,6 +375,9 @@ def _axis_label(energies: Energies, width: float, *, reverse: bool) -> str:
     said = ["reverse complement"] if reverse else []
     if energies.error is not None:
         said.append("bars: 95% intervals")
+        channels = range(len(energies.value))
+        if any(_reach(energies.value[i], energies.error[i])[2] for i in channels):
+            said.append("arrows: cut")
         if np.isnan(energies.error).any():
             said.append("faint: not identified")
     text = "Position in the motif"
