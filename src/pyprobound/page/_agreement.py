@@ -23,7 +23,7 @@ from pyprobound.plotting import (
     svg,
 )
 from pyprobound.plotting._pooled import compared_columns
-from pyprobound.report_errors import kd_seq_libraries, present_parts
+from pyprobound.report_errors import kd_seq_libraries, present_parts, selections
 from pyprobound.rounds import ExponentialRound, Round
 from pyprobound.table import CountTable
 
@@ -227,7 +227,7 @@ def _rates(found: Compared) -> Picture:
 def _last_shared_round(found: Compared) -> Round | None:
     """Return the last round in which more than one binding takes part."""
     built = found.run.built.experiments[found.index]
-    rounds = [each for each in built.rounds.values() if isinstance(each, Round)]
+    rounds = selections(built).values()
     shared = [each for each in rounds if len(present_parts(built, each)) > 1]
     return shared[-1] if shared else None
 
