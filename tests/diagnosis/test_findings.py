@@ -34,9 +34,7 @@ def test_the_verdict_counts_what_speaks_against_a_fit() -> None:
     assert one.verdict == "Usable with care: 1 caution."
     assert one.severity == Severity.CAUTION
     some = Diagnosis.of([caution, problem, caution, problem], {})
-    assert some.verdict == (
-        "Do not believe this fit before 2 problems are solved, and 2 cautions."
-    )
+    assert some.verdict == ("Not to be believed yet: 2 problems and 2 cautions.")
 
 
 def test_what_is_fine_is_not_printed() -> None:

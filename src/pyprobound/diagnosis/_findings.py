@@ -105,10 +105,9 @@ class Diagnosis:
         problems = self.of_severity(Severity.PROBLEM)
         cautions = self.of_severity(Severity.CAUTION)
         if problems:
-            more = f", and {_counted(len(cautions), 'caution')}" if cautions else ""
+            more = f" and {_counted(len(cautions), 'caution')}" if cautions else ""
             return (
-                f"Do not believe this fit before {_counted(len(problems), 'problem')}"
-                f" {'is' if len(problems) == 1 else 'are'} solved{more}."
+                f"Not to be believed yet: {_counted(len(problems), 'problem')}{more}."
             )
         if cautions:
             return f"Usable with care: {_counted(len(cautions), 'caution')}."
