@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from pyprobound import CountBatch, CountTable, Mode, alphabets, layers
 from pyprobound.aggregate import Aggregate, Contribution
@@ -13,8 +14,8 @@ from pyprobound.errors import PyProBoundError
 from pyprobound.plotting import contribution
 from pyprobound.plotting._contribution import shares_of
 from pyprobound.rounds import BoundRound, InitialRound
-from tests.plots.selections import aggregate_of
-from tests.unit.bindings import DOUBLE
+from tests.plots.selections import SCORES, aggregate_of
+from tests.unit.bindings import DOUBLE, Letters
 
 SEQS = torch.randint(0, 4, (500, 6), generator=torch.Generator().manual_seed(1)).byte()
 BATCH = CountBatch(SEQS, torch.ones(500, 2))
@@ -90,6 +91,19 @@ def test_non_specific_binding_is_called_so() -> None:
     figure = contribution(Aggregate(parts), table, title="Bcd")
     labels = [text.get_text() for text in figure.legends[0].get_texts()]
     assert labels == ["non-specific", "exd"]
+
+
+@pytest.mark.parametrize("n", [2, 4, 7])
+def test_the_legend_stays_inside_the_figure(n: int) -> None:
+    parts = [
+        Contribution(Letters(SCORES, f"motif of {i}"), log_activity=0.0)
+        for i in range(n)
+    ]
+    figure = contribution(Aggregate(parts), BATCH)
+    FigureCanvasAgg(figure).draw()
+    box = figure.legends[0].get_window_extent()
+    assert box.x0 >= 0
+    assert box.x1 <= figure.bbox.width
 
 
 def test_nothing_to_share_is_said_in_one_line() -> None:

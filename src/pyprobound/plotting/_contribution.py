@@ -26,6 +26,7 @@ from pyprobound.errors import PyProBoundError
 from pyprobound.layers import Conv0d
 from pyprobound.mode import Mode
 from pyprobound.plotting._agreement import SIDE, number_text, ratio_ticks
+from pyprobound.plotting._panels import legend_columns
 from pyprobound.plotting._pooled import Floats, check_kernel, starts_of
 from pyprobound.plotting._style import FAINT, new_figure, series, settings
 from pyprobound.rounds import BaseRound, Round
@@ -93,7 +94,10 @@ def contribution(
         _draw_shares(axes[1], found, [part.binding for part in parts])
         handles, labels = axes[1].get_legend_handles_labels()
         figure.legend(
-            handles, labels, loc="outside upper center", ncols=min(len(parts), 4)
+            handles,
+            labels,
+            loc="outside upper center",
+            ncols=legend_columns(labels, SIDE),
         )
         if title:
             figure.suptitle(title)

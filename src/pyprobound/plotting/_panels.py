@@ -22,7 +22,7 @@ Ends = Literal["neither", "both", "min", "max"]
 
 _WIDE = 1.8  # columns per row from which a table is wide
 _SHORT = 32  # letters of a label that is as wide as a panel beside another one
-_LEGEND = 80  # letters side by side in a legend
+_LEGEND = 13  # letters side by side in a legend, per inch
 # in inches
 _WIDTH = 6.0  # of a figure
 _LINES = 2.2  # height of a panel of lines
@@ -124,10 +124,15 @@ def colour_bar(
     return bar
 
 
-def legend_columns(labels: Sequence[str]) -> int:
-    """Return how many entries of a legend stand side by side below a figure."""
+def legend_columns(labels: Sequence[str], width: float = _WIDTH) -> int:
+    """Return how many entries of a legend stand side by side in a figure.
+
+    Args:
+        labels: Of the entries.
+        width: Of the figure, in inches.
+    """
     longest = max((len(label) for label in labels), default=1)
-    return max(1, min(4, len(labels), _LEGEND // (longest + 8)))
+    return max(1, min(4, len(labels), int(_LEGEND * width) // (longest + 8)))
 
 
 def entitle(figure: Figure, title: str) -> None:
