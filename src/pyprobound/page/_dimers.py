@@ -52,9 +52,11 @@ def _ranked(found: Arrangements) -> list[tuple[int, int]]:
 
 def _words(found: Arrangements, row: int, column: int) -> str:
     """Return an arrangement as it lies on the probe: exd → ← hox."""
-    (left, right), strands = found.in_order(row, turned=found.turned[column])
-    first, second = (_ARROWS[strand] for strand in strands)
-    return f"{left} {first} {second} {right}"
+    turned = found.turned[column]
+    (left, right), _ = found.in_order(row, turned=turned)
+    # a palindrome has no direction, hence no arrow
+    arrows = (_ARROWS.get(each, "") for each in found.arrows(row, turned=turned))
+    return " ".join(word for word in (left, *arrows, right) if word)
 
 
 def _apart(found: Arrangements, column: int) -> str:
