@@ -137,3 +137,21 @@ def test_the_operators_keep_their_contract(name: str, *, trained: bool) -> None:
     kept = [] if name.endswith("anew") else results
     for wanted in ([True, True], [False, True]):
         opcheck(backward, (grad, kept, CODES, [a, b], 2, scale, wanted))
+
+
+def test_a_hessian_has_every_way_to_the_parameters_once(name: str) -> None:
+    # of a loss whose slope depends on them too, and of inputs that are made of them
+    theta = torch.randn(3, dtype=DOUBLE, generator=torch.Generator().manual_seed(0))
+
+    def loss(x: Tensor, *, plain: bool) -> Tensor:
+        inputs = CODES, [x.exp(), x.sin()], 3, x.square().sum()
+        result = product(*inputs)[0] if plain else OPERATORS[name](*inputs)[0]
+        return result.square().sum()
+
+    def hessian(*, plain: bool) -> Tensor:
+        x = theta.clone().requires_grad_()
+        (slope,) = torch.autograd.grad(loss(x, plain=plain), x, create_graph=True)
+        rows = [torch.autograd.grad(each, x, retain_graph=True)[0] for each in slope]
+        return torch.stack(rows)
+
+    torch.testing.assert_close(hessian(plain=False), hessian(plain=True))

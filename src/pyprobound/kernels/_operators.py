@@ -295,6 +295,9 @@ def second_gradients(
     """
     create_graph = torch.is_grad_enabled()
     with torch.enable_grad():
+        # Aliases: `grad` may itself be made of the inputs, a way that is not ours.
+        grad = grad.view_as(grad)
+        inputs = [each if each is None else each.view_as(each) for each in inputs]
         found = function(*inputs)
         places = [
             place
