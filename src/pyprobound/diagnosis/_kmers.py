@@ -20,6 +20,7 @@ class Words:
         size: k.
         is_folded: Whether a word and its reverse complement are one.
         number: (n, starts) the number of each word, −1 where a letter is not known.
+            Only one start at a time is looked at: they are many.
     """
 
     alphabet: Alphabet
@@ -44,7 +45,7 @@ class Words:
             reverse += (n_letters - 1 - letters) * n_letters**position
         if is_folded:
             number = torch.minimum(number, reverse)
-        number = number.masked_fill(~known, -1).long()
+        number = number.masked_fill(~known, -1)
         return cls(alphabet, size, is_folded, number)
 
     @property
@@ -60,14 +61,18 @@ class Words:
         Args:
             values: (n,) float64.
         """
-        flat = self.number.flatten()
-        known = flat >= 0
-        spread = values[:, None].expand(self.number.shape).flatten()
-        return torch.bincount(flat[known], spread[known], minlength=self.n_words)
+        total = torch.zeros(self.n_words, dtype=torch.float64)
+        for start in self.number.unbind(1):
+            known = start >= 0
+            total += torch.bincount(start[known], values[known], minlength=self.n_words)
+        return total
 
     def counts(self, words: Tensor) -> Tensor:
         """Return how often each probe has some words, (n, words) float64."""
-        return (self.number[:, :, None] == words).sum(1).double()
+        found = torch.zeros(len(self.number), len(words), dtype=torch.float64)
+        for start in self.number.unbind(1):
+            found += start[:, None] == words
+        return found
 
     def text(self, word: int) -> str:
         """Return a word as text."""
