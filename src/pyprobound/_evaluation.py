@@ -117,7 +117,7 @@ class TensorState:
             and mine.shape == its.shape
         )
 
-    __hash__ = None  # type: ignore[assignment]
+    __hash__ = None  # type: ignore[assignment]  # as Python says of what compares by value
 
 
 @runtime_checkable

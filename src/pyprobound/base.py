@@ -192,7 +192,7 @@ class Component(nn.Module, abc.ABC):
         for path, module in self.named_modules(prefix=prefix):
             for name, values in _own_values(module):
                 if id(module._parameters[name]) not in seen:  # noqa: SLF001 the module's own
-                    seen.add(id(module._parameters[name]))  # noqa: SLF001
+                    seen.add(id(module._parameters[name]))  # noqa: SLF001 likewise
                     yield (f"{path}.{name}" if path else name), values
 
     def own_values(self) -> Iterator[tuple[str, Tensor]]:

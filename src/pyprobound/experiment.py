@@ -237,7 +237,7 @@ def _parts_of(experiment: Experiment) -> _Parts | None:
         bindings,
         _log_weights(aggregates, present, bindings, like=parameters[0]),
         _settings([values for _, values in formulas], like=parameters[0]),
-        torch.stack([each.log_depth for each in experiment._observed()]),  # noqa: SLF001
+        torch.stack([each.log_depth for each in experiment._observed()]),  # noqa: SLF001 the module's own class
         _chain(experiment, rounds, [kind for kind, _ in formulas], aggregates),
     )
 
@@ -301,7 +301,7 @@ def _chain(
         )
         for kind, each in zip(kinds, rounds, strict=True)
     )
-    observed = tuple(position[id(each)] for each in experiment._observed())  # noqa: SLF001
+    observed = tuple(position[id(each)] for each in experiment._observed())  # noqa: SLF001 the module's own class
     return selection.Chain(links, observed)
 
 

@@ -210,7 +210,7 @@ def set_random_state(state: Mapping[str, Plain]) -> None:
     """Put the global generators back into a state of `random_state`."""
     torch.set_rng_state(state["torch"])
     name, keys, *rest = state["numpy"]
-    np.random.set_state((name, keys.numpy().astype(np.uint32), *rest))  # noqa: NPY002
+    np.random.set_state((name, keys.numpy().astype(np.uint32), *rest))  # noqa: NPY002 the state that libraries share
     random.setstate(state["python"])
     if "cuda" in state and torch.cuda.is_available():
         torch.cuda.set_rng_state_all(state["cuda"])

@@ -308,7 +308,7 @@ class Mode(Shaped, Binding):
         self,
         path: tuple[Component, ...],  # noqa: ARG002 for other bindings
         binding_optim: BindingOptim,
-        order: Mapping[tuple[Spec, ...], BindingOptim],  # noqa: ARG002
+        order: Mapping[tuple[Spec, ...], BindingOptim],  # noqa: ARG002 likewise
     ) -> BindingOptim:
         """Add the steps of the layers."""
         for layer in self.chain:

@@ -321,7 +321,7 @@ class UnboundRound(Round):
             base_round.aggregate,
             base_round.reference_round,
             train_depth=train_depth,
-            library_concentration=base_round._library_concentration,  # noqa: SLF001
+            library_concentration=base_round._library_concentration,  # noqa: SLF001 of the same class
             name=name,
         )
 

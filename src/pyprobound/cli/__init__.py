@@ -167,7 +167,7 @@ def fit(
         pyprobound fit bcd.toml
         pyprobound fit bcd.toml -o runs/seed3 --seed 3
         pyprobound fit bcd.toml -o runs/seed3 --seed 3 --resume
-    """  # noqa: D301 the backspace keeps the lines of the help as they are
+    """
     with told():
         if config.suffix == ".json":
             if resume:
@@ -258,7 +258,7 @@ def select(
     Examples:
         pyprobound select bcd.toml
         pyprobound select bcd.toml -o runs/chosen --seed 3
-    """  # noqa: D301 the backspace keeps the lines of the help as they are
+    """
     with told():
         from pyprobound.cli._fit import FitOptions
         from pyprobound.cli._select import run_select
@@ -387,7 +387,7 @@ def score(
         pyprobound score bcd.run sites.txt --errors --reference GGGATTAGGG
         pyprobound score bcd.run peaks.fa --what affinity --what best -o peaks.parquet
         pyprobound score MotifCentral.json:Tfe3 chr1.fa --upper --profile
-    """  # noqa: D301 the backspace keeps the lines of the help as they are
+    """
     with told():
         from pyprobound.cli._score import ScoreOptions, run_score
 
@@ -447,7 +447,7 @@ def report(
     Examples:
         pyprobound report bcd.run
         pyprobound report bcd.run -o bcd.html --table /data/bcd.tsv.gz
-    """  # noqa: D301 the backspace keeps the lines of the help as they are
+    """
     with told():
         from pyprobound.cli._report import run_report
 
@@ -488,7 +488,7 @@ def simulate(
     Examples:
         pyprobound simulate truth.toml -o simulated
         pyprobound score simulated simulated/counts.tsv.gz
-    """  # noqa: D301 the backspace keeps the lines of the help as they are
+    """
     with told():
         from pyprobound.cli._simulate import run_simulate
 
@@ -547,7 +547,7 @@ def convert(
         pyprobound convert bcd.run bcd.json
         pyprobound convert bcd.run bcd.models.json --whole
         pyprobound convert MotifCentral.v1.0.0.json ctcf.homer --select CTCF
-    """  # noqa: D301 the backspace keeps the lines of the help as they are
+    """
     with told():
         from pyprobound.cli._motifs import ConvertOptions, run_convert
 
@@ -596,7 +596,7 @@ def models(
     Examples:
         pyprobound models MotifCentral.v1.0.0.json --gene 'HOX*' --species human
         pyprobound models MotifCentral.v1.0.0.json --study Nitta2015 --json
-    """  # noqa: D301 the backspace keeps the lines of the help as they are
+    """
     with told():
         from pyprobound.cli._motifs import ModelsOptions, run_models
 

@@ -157,7 +157,7 @@ def logo(
         pyprobound plot logo bcd.run -o bcd.svg
         pyprobound plot logo exd_hox.run --mode hox --reverse -o hox.pdf
         pyprobound plot logo MotifCentral.v1.0.0.json:CTCF -o ctcf.png --dpi 300
-    """  # noqa: D301 the backspace keeps the lines of the help as they are
+    """
     with told(), wanting_plots():
         from pyprobound.cli._pictures import Target, logos, write
 
@@ -190,7 +190,7 @@ def posbias(
     Examples:
         pyprobound plot posbias ctcf.run -o posbias.svg
         pyprobound plot posbias ctcf.run --style heatmap -o posbias.png
-    """  # noqa: D301
+    """
     with told(), wanting_plots():
         from pyprobound.cli._pictures import Target, biases, write
 
@@ -230,7 +230,7 @@ def spacing(
     Examples:
         pyprobound plot spacing exd_hox.run -o spacing.svg
         pyprobound plot spacing exd_hox.run --map --swap -o map.pdf
-    """  # noqa: D301
+    """
     with told(), wanting_plots():
         from pyprobound.cli._pictures import Target, spacings, write
 
@@ -259,7 +259,7 @@ def cooperativity(
     \b
     Examples:
         pyprobound plot cooperativity exd_hox.run -o windows.png
-    """  # noqa: D301
+    """
     with told(), wanting_plots():
         from pyprobound.cli._pictures import Target, window_pairs, write
 
@@ -289,7 +289,7 @@ def enrichment(
     Examples:
         pyprobound plot enrichment bcd.run -o enrichment.svg
         pyprobound plot enrichment bcd.run --rounds 0,2 --kernel 100 -o early.png
-    """  # noqa: D301
+    """
     with told(), wanting_plots():
         from pyprobound.cli._pictures import Data, Target, probes, write
 
@@ -325,7 +325,7 @@ def kmers(
     \b
     Examples:
         pyprobound plot kmers bcd.run --length 6 -o kmers.svg
-    """  # noqa: D301
+    """
     with told(), wanting_plots():
         from pyprobound.cli._pictures import Data, Target, words, write
 
@@ -350,7 +350,7 @@ def kd(
     \b
     Examples:
         pyprobound plot kd dll.run --unit nM -o kd.svg
-    """  # noqa: D301
+    """
     with told(), wanting_plots():
         from pyprobound.cli._pictures import Data, Target, constants, write
 
@@ -386,7 +386,7 @@ def keff(
     \b
     Examples:
         pyprobound plot keff kinase.run -o keff.svg
-    """  # noqa: D301
+    """
     with told(), wanting_plots():
         from pyprobound.cli._pictures import Data, Target, rates, write
 
@@ -420,7 +420,7 @@ def contribution(
     \b
     Examples:
         pyprobound plot contribution exd_hox.run -o shares.svg
-    """  # noqa: D301
+    """
     with told(), wanting_plots():
         from pyprobound.cli._pictures import Data, Target, shares, write
 
@@ -441,7 +441,7 @@ def convergence(
     \b
     Examples:
         pyprobound plot convergence bcd.run -o loss.svg
-    """  # noqa: D301
+    """
     with told(), wanting_plots():
         from pyprobound.cli._pictures import Target, losses, write
 

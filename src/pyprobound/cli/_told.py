@@ -60,9 +60,9 @@ def _show_warning(
     message: Warning | str,
     category: type[Warning],
     filename: str,  # noqa: ARG001 where in the code it comes from helps no user
-    lineno: int,  # noqa: ARG001
+    lineno: int,  # noqa: ARG001 likewise
     file: TextIO | None = None,
-    line: str | None = None,  # noqa: ARG001
+    line: str | None = None,  # noqa: ARG001 likewise
 ) -> None:
     """Show a warning for the user as one line; others are for developers."""
     if category is UserWarning:

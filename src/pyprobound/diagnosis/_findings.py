@@ -69,7 +69,7 @@ class Finding:
         """Return a finding as `to_json` has written it."""
         known = dict(numbers)
         severity = Severity[str(known.pop("severity")).upper()]
-        return cls(severity=severity, **known)  # type: ignore[arg-type]
+        return cls(severity=severity, **known)  # type: ignore[arg-type]  # as to_json wrote it
 
 
 @dataclass(frozen=True)

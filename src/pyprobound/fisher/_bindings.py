@@ -146,8 +146,8 @@ class _WindowDerivatives:
         with torch.no_grad():
             self.codes = mode.evaluate_input(Evaluation(seqs))
         with torch.enable_grad():
-            filters, bias = conv._filters()  # noqa: SLF001 the layer's own reading
-            posbias, _ = conv._bias_of(self.codes[:1])  # noqa: SLF001
+            filters, bias = conv._filters()
+            posbias, _ = conv._bias_of(self.codes[:1])
             flat = torch.cat([weights.flatten() for weights in filters])
             maps = [LinearMap.of(part, free) for part in (flat, bias)]
             if posbias is not None:
@@ -180,9 +180,9 @@ class _WindowDerivatives:
         """Return what gives windows their weights, at the current parameters."""
         conv, seqs = self.conv, self.codes
         with torch.no_grad():
-            filters, bias = conv._filters()  # noqa: SLF001
-            embedding, pad = conv._codes(bias)  # noqa: SLF001
-            log_bias, group = conv._bias_of(seqs)  # noqa: SLF001
+            filters, bias = conv._filters()
+            embedding, pad = conv._codes(bias)
+            log_bias, group = conv._bias_of(seqs)
             return window_posterior(
                 seqs,
                 filters,
@@ -221,7 +221,7 @@ class _WindowDerivatives:
             if self._has_bias:
                 self._bias.add(weights.sum(2), out)
             if self._posbias is not None:
-                _, group = conv._bias_of(self.codes[rows])  # noqa: SLF001
+                _, group = conv._bias_of(self.codes[rows])
                 self._posbias.add_grouped(weights.flatten(1), group, out)
 
         return add
@@ -372,14 +372,14 @@ def _omega_of_all_groups(dimer: Cooperativity, seqs: Tensor) -> Tensor:
     depends on them.
     """
     spacing = dimer.spacing.get_log_spacing_matrix(*_window_numbers(dimer, seqs))
-    if not dimer._is_biased:  # noqa: SLF001 the dimer's own reading
+    if not dimer._is_biased:
         return spacing[None]
     n_a, n_b = spacing.shape[-2:]
-    bias = dimer._concatenated()  # noqa: SLF001
+    bias = dimer._concatenated()
     flat = bias.flatten(0, 1)
     if len(flat) > 1:
         flat = torch.nn.functional.pad(flat, (0, 0, 0, 0, 0, 1))
-    return dimer._read(flat)[..., :n_a, :n_b] + spacing  # noqa: SLF001
+    return dimer._read(flat)[..., :n_a, :n_b] + spacing
 
 
 def _window_numbers(dimer: Cooperativity, seqs: Tensor) -> tuple[int, int]:
@@ -394,7 +394,7 @@ def _omega_and_group(
     log_omega = _omega_of_all_groups(dimer, evaluation.seqs)
     if len(log_omega) == 1:
         return log_omega, None
-    n_b = dimer._concatenated().shape[1]  # noqa: SLF001
+    n_b = dimer._concatenated().shape[1]
     groups = []
     known = torch.ones(len(evaluation.seqs), dtype=torch.bool, device=log_omega.device)
     for mode in (dimer.mode_a, dimer.mode_b):

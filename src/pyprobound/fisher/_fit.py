@@ -78,7 +78,7 @@ def _mixes_probes(module: nn.Module) -> bool:
 
     So are dropout and the normalisation of batches, while they are trained.
     """
-    kinds = nn.modules.batchnorm._BatchNorm, nn.modules.dropout._DropoutNd  # noqa: SLF001
+    kinds = nn.modules.batchnorm._BatchNorm, nn.modules.dropout._DropoutNd  # noqa: SLF001 the common bases have no public name
     return module.training and isinstance(module, kinds)
 
 

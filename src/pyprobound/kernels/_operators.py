@@ -59,7 +59,7 @@ def differentiable(
     def gradients(*arguments: Any) -> list[Tensor]:
         return rules.gradients(*arguments)
 
-    gradients.__signature__ = Signature(  # type: ignore[attr-defined]
+    gradients.__signature__ = Signature(  # type: ignore[attr-defined]  # torch reads the schema from it
         [
             _parameter("grad", Tensor),
             _parameter("results", Sequence[Tensor]),

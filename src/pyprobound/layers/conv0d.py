@@ -35,7 +35,7 @@ class NonSpecific(LayerSpec):
         self.alphabet = alphabet
         self.ignore_length = ignore_length
 
-    def out_len(self, length: Length, mode: OutMode = "shape") -> Length:  # noqa: ARG002
+    def out_len(self, length: Length, mode: OutMode = "shape") -> Length:
         """Return 1: the whole probe is one window."""
         return length * 0 + 1
 

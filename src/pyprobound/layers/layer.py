@@ -105,11 +105,11 @@ class LayerSpec(Shaped, Spec):
         """Iterate over no children."""
         return iter(())
 
-    def out_len(self, length: Length, mode: OutMode = "shape") -> Length:  # noqa: ARG002
+    def out_len(self, length: Length, mode: OutMode = "shape") -> Length:
         """Return the length that comes out: by default unchanged."""
         return length
 
-    def in_len(self, length: Length, mode: InMode = "max") -> Length | None:  # noqa: ARG002
+    def in_len(self, length: Length, mode: InMode = "max") -> Length | None:
         """Return the length that goes in: unchanged, unless a class says otherwise."""
         return length
 

@@ -27,7 +27,7 @@ class ModuleSpec(LayerSpec):
     def _unfreeze_all(self) -> None:
         self.module.requires_grad_()
 
-    def out_len(self, length: Length, mode: OutMode = "shape") -> Length:  # noqa: ARG002
+    def out_len(self, length: Length, mode: OutMode = "shape") -> Length:
         """Return 1: the whole probe is one window."""
         return length * 0 + 1
 

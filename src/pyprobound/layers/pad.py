@@ -43,14 +43,14 @@ class PadSpec(LayerSpec):
         """Letters added on the left and the right."""
         return self._left, self._right
 
-    def out_len(self, length: Length, mode: OutMode = "shape") -> Length:  # noqa: ARG002
+    def out_len(self, length: Length, mode: OutMode = "shape") -> Length:
         """Return the length with what is added."""
         padded = length + (self.left + self.right)
         if isinstance(padded, Tensor):
             return padded.clamp(min=0)
         return max(0, padded)
 
-    def in_len(self, length: Length, mode: InMode = "max") -> Length:  # noqa: ARG002
+    def in_len(self, length: Length, mode: InMode = "max") -> Length:
         """Return the length without what is added."""
         return length - (self.left + self.right)
 

@@ -216,14 +216,14 @@ class PSAM(LayerSpec):
         stop = self.start + self.kernel_size
         return -self.start * self.dilation, (stop - 1) * self.dilation
 
-    def out_len(self, length: Length, mode: OutMode = "shape") -> Length:  # noqa: ARG002
+    def out_len(self, length: Length, mode: OutMode = "shape") -> Length:
         """Return the number of windows of `length` letters."""
         windows = length - (self.reach - 1)
         if isinstance(windows, Tensor):
             return windows.clamp(min=0)
         return max(0, windows)
 
-    def in_len(self, length: Length, mode: InMode = "max") -> Length:  # noqa: ARG002
+    def in_len(self, length: Length, mode: InMode = "max") -> Length:
         """Return the letters that `length` windows cover."""
         return length + (self.reach - 1)
 

@@ -60,7 +60,7 @@ class RollSpec(LayerSpec):
         """Letters kept; None for all."""
         return self._max_length
 
-    def out_len(self, length: Length, mode: OutMode = "shape") -> Length:  # noqa: ARG002
+    def out_len(self, length: Length, mode: OutMode = "shape") -> Length:
         """Return the length, cut to max_length."""
         if self.max_length is None:
             return length

@@ -164,7 +164,7 @@ def _fetched(url: str, variable: str) -> str:
     request = Request(url, headers={"User-Agent": f"pyprobound/{__version__}"})  # noqa: S310 the scheme is ours
     way = f"download it and name the file in {variable}"
     try:
-        with urlopen(request, timeout=TIMEOUT) as answer:  # noqa: S310
+        with urlopen(request, timeout=TIMEOUT) as answer:  # noqa: S310 likewise
             return bytes(answer.read(_LARGEST)).decode("utf-8")
     except HTTPError as error:
         said = "no such entry" if error.code == 404 else f"the server says {error.code}"

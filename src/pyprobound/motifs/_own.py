@@ -177,7 +177,7 @@ def _from_section(path: Path, index: int, mode: dict[str, Any]) -> Motif:
         raise InputError(f"{where}: letters of one character each are wanted")
     single = mode.get("score_reverse") is False
     try:
-        return Motif(name, "".join(energies), rows, complement="" if single else None)  # type: ignore[arg-type]
+        return Motif(name, "".join(energies), rows, complement="" if single else None)  # type: ignore[arg-type]  # None or the default
     except (ValueError, OverflowError) as error:
         raise InputError(f"{where}: {error}") from None
 

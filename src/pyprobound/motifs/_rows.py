@@ -26,7 +26,7 @@ def _matrices(lines: Lines, make: Callable[[str, Array, int], Motif]) -> list[Mo
         values = np.array(rows).T
         header = line[1:]
         motifs.append(
-            lines.made(lambda h=header, v=values, n=number: make(h, v, n), number)  # type: ignore[misc]
+            lines.made(lambda h=header, v=values, n=number: make(h, v, n), number)  # type: ignore[misc]  # mypy does not infer a lambda with defaults
         )
     return motifs
 

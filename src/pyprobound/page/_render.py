@@ -26,7 +26,7 @@ def rendered(page: Page) -> str:
         .render(
             page=page,
             style=Markup(style),  # noqa: S704 our own files
-            script=Markup(script),  # noqa: S704
+            script=Markup(script),  # noqa: S704 likewise
             script_hash=_hash(script),
             picture_of=_Pictures(),
             next_name=_Names("t"),

@@ -216,7 +216,7 @@ class _Packer:
         self,
         place: Index,
         shape: Index,
-        ties: list,  # type: ignore[type-arg]
+        ties: list,  # type: ignore[type-arg]  # numbers and lists of them
     ) -> Iterator[tuple[Index, Key]]:
         kind, which, experiment = place
         own = experiment if ties[which].experiment_specific_activity else 0
